@@ -1,0 +1,67 @@
+"""`elkkit parse`: what each line of a log is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from elkkit.cli.command import command
+from elkkit.cli.output import Output
+from elkkit.errors import ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @command(app, "parse")
+    def parse(
+        out: Output,
+        files: Annotated[list[str] | None, typer.Argument(help="Log files, gzip or not; - is standard input.")] = None,
+    ) -> None:
+        """Print one JSON object for each line of a log: its outcome and its fields.
+
+        Outcomes: scored, not_finite (NaN, inf), malformed (looks like a score and is none), not_a_score.
+
+        Examples:
+
+          elkkit parse lane-detection-service-1.log
+
+          kubectl logs deploy/lane-a | elkkit parse - | jq 'select(.outcome == "malformed")'
+        """
+        import orjson
+
+        from elkkit.cli.output import error_record, json_line, status_of
+        from elkkit.line.parser import Parser
+        from elkkit.usecases.parse import ParseCounts, parse_files
+
+        counts = ParseCounts()
+        records = parse_files(files or ["-"], Parser.of(out.settings.contract()), counts)
+        if out.json:  # one envelope, written as it grows: a log may be larger than memory
+            out.write(b'{"elkkit_result_version":1,"command":"parse","data":{"lines":[')
+            for i, record in enumerate(records):
+                out.write((b",\n" if i else b"\n") + json_line(record).rstrip())
+        else:
+            for record in records:
+                out.write(json_line(record))
+        code = max((e.exit_code for e in counts.failed), default=ExitCode.DONE)
+        if out.json:
+            tail = {
+                "counts": counts.as_dict(),
+                "status": "partial" if code and counts.outcomes else status_of(code),
+                "exit_code": int(code),
+                "errors": [error_record(e) for e in counts.failed],
+            }
+            text = orjson.dumps(tail)[len(b'{"counts":') :]
+            end = text.index(b"}") + 1
+            out.write(b'\n],"counts":' + text[:end] + b"}" + text[end:] + b"\n")
+        for name in counts.unterminated:
+            out.note(f"note: the last line of {name} has no line feed; it may have been cut off")
+        summary = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.as_dict().items())
+        out.note(f"{summary}")
+        if not out.json:
+            from elkkit.cli.output import show_error
+
+            for error in counts.failed:
+                show_error(error)
+        raise typer.Exit(code)

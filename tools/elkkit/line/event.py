@@ -1,0 +1,139 @@
+"""One event: the fields of one line, checked against the contract before anything is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, SupportsFloat, TypeAlias
+
+from elkkit.contract import Contract
+from elkkit.errors import InputError
+from elkkit.grok import grok_patterns, python_expression
+from elkkit.line.identity import event_id, subject
+
+Score: TypeAlias = "SupportsFloat | None"
+
+MAX_KEYWORD = 1024
+"""Longest text of a keyword field; Elasticsearch ignores or refuses much longer ones."""
+_EXACT_INTEGER = 2**53
+
+
+def score_text(score: Score, contract: Contract) -> str:
+    """The text of a score in a line: the shortest that reads back to the same 64-bit number.
+
+    `score` is a Python or numpy number; None and NaN mean undefined and are written `nan`. Raises `InputError` for
+    what is no number, and for numbers that the line's grammar cannot hold (magnitudes from 1e308).
+    """
+    if score is None:
+        return "nan"
+    value = score.item() if hasattr(score, "item") else score
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        try:
+            value = float(value) if not isinstance(value, bool | str | bytes) else None
+        except (TypeError, ValueError):
+            value = None
+        if value is None:
+            why = f"{type(score).__name__} is not a number"
+            raise InputError(f"the score {score!r:.80} cannot be logged", why=why, hint="pass a float, or nan")
+    if isinstance(value, int):
+        if abs(value) > _EXACT_INTEGER and int(float(value)) != value:
+            why = "it is not a 64-bit floating-point number, so it would be changed on the way"
+            raise InputError(f"the score {value} cannot be logged", why=why, hint="pass a float")
+        return str(value)
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    text = repr(value)
+    if not _number(contract).fullmatch(text):
+        why = "numbers from 1e308 are not written, since engines differ on them"
+        raise InputError(f"the score {text} cannot be logged", why=why, hint="log it in another unit")
+    return text
+
+
+@lru_cache(maxsize=8)
+def _number(contract: Contract) -> re.Pattern[str]:
+    return re.compile(python_expression("%{ELKKIT_NUMBER}", grok_patterns(contract).definitions))
+
+
+def timestamp_text(moment: datetime | None = None) -> str:
+    """A moment as the line writes it: UTC, milliseconds, `Z`."""
+    moment = (moment or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{moment.microsecond // 1000:03d}Z"
+
+
+def field_value(contract: Contract, name: str, value: Any) -> Any:
+    """A field's value as the line holds it. Raises `InputError` where the contract has no such field or type."""
+    field = contract.fields.get(name)
+    if field is None:
+        hint = "add it to elkkit.toml as a field of your own, or leave it out"
+        raise InputError(f"the field {name!r:.80} cannot be logged", why="the contract has no such field", hint=hint)
+    if hasattr(value, "item") and not isinstance(value, list | tuple):
+        value = value.item()
+    if field.many and isinstance(value, list | tuple):
+        return [_single(name, field.type, item) for item in value]
+    return _single(name, field.type, value)
+
+
+def _single(name: str, kind: str, value: Any) -> Any:
+    fits = True
+    if kind == "boolean":
+        fits = isinstance(value, bool)
+    elif kind == "long":
+        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    elif kind == "double":
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    elif kind == "date" and isinstance(value, datetime):
+        return timestamp_text(value)
+    else:
+        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        fits = isinstance(value, str) and 0 < len(value) <= MAX_KEYWORD
+        try:
+            fits = fits and value.encode("utf-8") is not None
+        except UnicodeEncodeError:
+            fits = False
+    if not fits:
+        why = f"{value!r:.80} does not fit the type {kind}"
+        raise InputError(f"the field {name} cannot be logged", why=why, hint="see the field table in the README")
+    return value
+
+
+def make_event(
+    contract: Contract,
+    metric: str,
+    score: Score,
+    *,
+    timestamp: datetime | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The event of one score: contract fields in the contract's order, the score only inside `message`.
+
+    `metric` is written under its canonical name. `event.id` is set when the fields say what was scored (`frame.id` or
+    `http.request.id`). Raises `InputError` for names, numbers and values that the line cannot hold.
+    """
+    name = canonical_name(contract, metric)
+    given = {k: field_value(contract, k, v) for k, v in (fields or {}).items() if v is not None}
+    given["@timestamp"] = timestamp_text(timestamp)
+    given["message"] = f"{name} : {score_text(score, contract)}"
+    given["event.dataset"] = contract.dataset
+    what = subject(frame_id=given.get("frame.id"), request_id=given.get("http.request.id"))
+    if what is not None:
+        given["event.id"] = event_id(
+            run_id=given.get("run.id"),
+            service=given.get("service.name"),
+            model=given.get("model.name"),
+            version=given.get("model.version"),
+            subject=what,
+            metric=name,
+        )
+    return {k: given[k] for k in contract.fields if k in given}
+
+
+def canonical_name(contract: Contract, metric: str) -> str:
+    """The name that a metric is written under. Raises `InputError` where no parser would read it back."""
+    from elkkit.line.parser import Parser
+
+    return Parser.of(contract).written_name(metric)

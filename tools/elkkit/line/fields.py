@@ -1,0 +1,77 @@
+"""The contract's fields out of a JSON object that somebody else may have written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from elkkit.contract import Contract, Field
+from elkkit.line.identity import is_event_id
+
+_JUDGED = frozenset({"message", "metrictype", "metricscores", "metricraw"})
+"""Fields that the message decides, whatever the object says."""
+_MAX_DEPTH = 8
+
+
+def read_fields(contract: Contract, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by dotted name, in the contract's order; nested and dotted keys mean the same.
+
+    A value that does not fit its field's type is left out and tagged; a key that the contract does not have is
+    ignored.
+    """
+    found: dict[str, Any] = {}
+    wrong = set()
+    for name, item in _flat(value, "", 0):
+        field = contract.fields.get(name)
+        if field is None or name in _JUDGED or item is None:
+            continue
+        if name == "event.id" and not is_event_id(item):
+            wrong.add(contract.invalid_id_tag)
+            continue
+        fitted = _fit(field, item)
+        if fitted is None:
+            wrong.add(contract.invalid_field_tag)
+        else:
+            found[name] = fitted
+    if wrong:
+        tags = found.get("tags", [])
+        found["tags"] = [*([tags] if isinstance(tags, str) else tags), *sorted(wrong)]
+    return {name: found[name] for name in contract.fields if name in found}
+
+
+def _flat(value: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict) and depth < _MAX_DEPTH:
+            yield from _flat(item, f"{above}{key}.", depth + 1)
+        else:
+            yield f"{above}{key}", item
+
+
+def _fit(field: Field, value: Any) -> Any:
+    """The value in its field's type, or None."""
+    if isinstance(value, list):
+        items = [_fit_one(field.type, item) for item in value]
+        return items if field.many and None not in items else None
+    one = _fit_one(field.type, value)
+    return [one] if field.name == "tags" and one is not None else one
+
+
+def _fit_one(kind: str, value: Any) -> Any:
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(value) if isinstance(value, str) else _only(value, bool)
+    if kind == "long":
+        whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        return value if whole else None
+    if kind == "double":
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if number else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    return _only(value, str)
+
+
+def _only(value: Any, kind: type) -> Any:
+    return value if isinstance(value, kind) else None

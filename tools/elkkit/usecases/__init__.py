@@ -1,0 +1,1 @@
+"""What the commands do: each one function that returns a result and prints nothing."""

@@ -1,0 +1,48 @@
+"""Read log lines and say of each what it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from elkkit.errors import ElkkitError
+from elkkit.line.parser import Outcome, Parsed, Parser
+from elkkit.stack.files import RawLine, read_lines
+
+
+@dataclass
+class ParseCounts:
+    """What was read so far."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    unterminated: list[str] = field(default_factory=list)
+    """Files whose last line has no line feed: it may have been cut off."""
+    failed: list[ElkkitError] = field(default_factory=list)
+    """Files that could not be read, or not to their end."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Lines read, and of each outcome."""
+        return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}}
+
+
+def judge(parser: Parser, line: RawLine) -> Parsed:
+    """What one line is."""
+    return parser.cut_off(line.data) if line.cut else parser.parse(line.data)
+
+
+def parse_files(files: Sequence[str], parser: Parser, counts: ParseCounts) -> Iterator[dict[str, Any]]:
+    """One record per line of each file: its number, outcome and fields. A file that fails does not stop the rest."""
+    for name in files:
+        line = None
+        try:
+            for line in read_lines(name):
+                parsed = judge(parser, line)
+                counts.outcomes[parsed.outcome] += 1
+                where = {"file": name} if len(files) > 1 else {}
+                yield {**where, "line": line.number, "outcome": parsed.outcome, **parsed.fields}
+        except ElkkitError as error:
+            counts.failed.append(error)
+        if line is not None and not line.ended:
+            counts.unterminated.append(name)
