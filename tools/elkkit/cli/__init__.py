@@ -10,7 +10,7 @@ import typer
 from elkkit import __version__
 from elkkit.cli.command import ElkkitGroup
 
-COMMANDS = ("parse", "config")
+COMMANDS = ("demo", "score", "parse", "compare", "tail", "config")
 """Modules of this package that register commands, in the order of the help."""
 
 app = typer.Typer(
@@ -43,4 +43,8 @@ def main(
 
 
 for _name in COMMANDS:
+    from importlib.util import find_spec
+
+    if find_spec(f"elkkit.cli.{_name}") is None:
+        continue
     import_module(f"elkkit.cli.{_name}").register(app)

@@ -87,7 +87,7 @@ def _command_name(argv: Sequence[str]) -> str:
 
 def _failed(error: ElkkitError, argv: Sequence[str]) -> int:
     if "--debug" in argv:
-        traceback.print_exception(error)
+        traceback.print_exception(error.__cause__ or error)
     if "--json" in argv:
         sys.stdout.write(envelope(_command_name(argv[:1]), {}, error.exit_code, [error]).decode() + "\n")
     else:
@@ -110,9 +110,10 @@ def _unexpected(error: Exception) -> ElkkitError:
         return InternalError("out of memory", why=str(error) or None, hint="give the process more memory")
     where = traceback.extract_tb(error.__traceback__)[-1]
     why = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-    return InternalError(
-        "elkkit failed where it should not", why=why, hint="run it again with --debug and report what it prints"
-    )
+    hint = "run it again with --debug and report what it prints"
+    ours = InternalError("elkkit failed where it should not", why=why, hint=hint)
+    ours.__cause__ = error
+    return ours
 
 
 def command(app: typer.Typer, name: str, *, full_name: str | None = None) -> Callable[[Callable[..., None]], Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from elkkit.contract.model import Contract
 
 _INCLUDE = re.compile(r"%\{(?P<name>\w+)(?::(?P<field>\w+)(?::\w+)?)?\}")
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _PYTHON_LETTERS = {"ELKKIT_LETTER": r"[^\W\d_]", "ELKKIT_NAMECHAR": r"[\w\-@./()]"}
 _NAME_MARKS = frozenset("0123456789_-@./()")
 
@@ -44,6 +45,11 @@ def _alternatives(words: list[str]) -> str:
     return f"(?:{'|'.join(sorted(words, key=lambda w: (-len(w), w)))})"
 
 
+def _literal(pattern: str) -> str:
+    """Write the characters themselves: Elasticsearch's grok has no `\\uHHHH`, and Logstash no `\\x{HHHH}`."""
+    return _UNICODE_ESCAPE.sub(lambda m: chr(int(m[1], 16)), pattern)
+
+
 def grok_patterns(contract: Contract) -> GrokPatterns:
     """The contract's patterns with the known metrics and level words filled in."""
     known = [_any_case(s) for m in contract.metrics.values() for s in m.spellings]
@@ -51,7 +57,7 @@ def grok_patterns(contract: Contract) -> GrokPatterns:
         "ELKKIT_KNOWN": _alternatives(known),
         "ELKKIT_LEVEL_WORD": _alternatives(list(contract.levels)),
         "ELKKIT_LEVEL_ANY_CASE": _alternatives([_any_case(w) for w in contract.levels]),
-        **contract.patterns,
+        **{name: _literal(pattern) for name, pattern in contract.patterns.items()},
     }
     judges = [j for j in contract.judges if not j.own or contract.own_metrics == "any"]
     return GrokPatterns(

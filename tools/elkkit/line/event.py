@@ -27,31 +27,32 @@ def score_text(score: Score, contract: Contract) -> str:
     `score` is a Python or numpy number; None and NaN mean undefined and are written `nan`. Raises `InputError` for
     what is no number, and for numbers that the line's grammar cannot hold (magnitudes from 1e308).
     """
-    if score is None:
-        return "nan"
-    value = score.item() if hasattr(score, "item") else score
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        try:
-            value = float(value) if not isinstance(value, bool | str | bytes) else None
-        except (TypeError, ValueError):
-            value = None
-        if value is None:
-            why = f"{type(score).__name__} is not a number"
-            raise InputError(f"the score {score!r:.80} cannot be logged", why=why, hint="pass a float, or nan")
-    if isinstance(value, int):
-        if abs(value) > _EXACT_INTEGER and int(float(value)) != value:
-            why = "it is not a 64-bit floating-point number, so it would be changed on the way"
-            raise InputError(f"the score {value} cannot be logged", why=why, hint="pass a float")
-        return str(value)
-    if math.isnan(value):
-        return "nan"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
+    value = _python_number(score)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     text = repr(value)
     if not _number(contract).fullmatch(text):
-        why = "numbers from 1e308 are not written, since engines differ on them"
-        raise InputError(f"the score {text} cannot be logged", why=why, hint="log it in another unit")
+        why = "the line's grammar holds up to 40 digits and magnitudes below 1e308, since engines differ beyond that"
+        raise InputError(f"the score {text:.80} cannot be logged", why=why, hint="log it in another unit")
     return text
+
+
+def _python_number(score: Score) -> int | float:
+    """The score as a Python number, never another one than was given."""
+    value: Any = math.nan if score is None else score
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) <= _EXACT_INTEGER or int(float(value)) == value:
+                return int(value)
+            why = "it is not a 64-bit floating-point number, so it would be changed on the way"
+        elif not isinstance(value, bool | str | bytes):
+            return float(value)
+        else:
+            why = f"{type(score).__name__} is not a number"
+    except (TypeError, ValueError, OverflowError) as error:
+        why = str(error)
+    raise InputError(f"the score {score!r:.80} cannot be logged", why=why, hint="pass one float, or nan")
 
 
 @lru_cache(maxsize=8)

@@ -63,8 +63,8 @@ class MetricLogger:
         self._fixed = {k: field_value(self.contract, k, v) for k, v in given.items() if v is not None}
         self._stream: TextIO | None = None
         self._fd = -1
-        if target is None or hasattr(target, "write"):
-            self._stream = target if target is not None else sys.stdout
+        if target is None or not isinstance(target, str | os.PathLike):
+            self._stream = target or sys.stdout
         else:
             self.path = Path(target)
             self._fd = _open_log(self.path)
@@ -112,7 +112,7 @@ class MetricLogger:
     def _line(self, event: dict[str, Any]) -> bytes:
         if self.plain:
             return f"{event['message']}\n".encode()
-        record = logging.LogRecord(LOGGER_NAME, logging.INFO, "", 0, event, None, None)  # type: ignore[arg-type]
+        record = logging.LogRecord(LOGGER_NAME, logging.INFO, "", 0, event, None, None)
         return self._formatter.format(record).encode() + b"\n"
 
     def _write(self, line: bytes) -> None:

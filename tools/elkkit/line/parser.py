@@ -118,22 +118,18 @@ class Parser:
         if known:
             return self._scored(text, known, fields)
         content = self._colour.sub("", text) if "\x1b" in text else text
-        prefix = self._prefix.match(content)
-        end = prefix.end() if prefix else 0
-        if content.startswith("{", end) and depth < MAX_NESTING:
-            judged = self._object(content[end:], raw, fields, depth)
-            if judged is not None:
-                return judged
+        end = self._end(self._prefix, content)
+        judged = self._object(content, end, raw, fields, depth)
+        if judged is not None:
+            return judged
         for own, pattern in self._scores:
             match = pattern.match(content, end)
             if match and (not own or is_own_name(match["metrictype"])):
                 return self._scored(text, match, fields)
-        partial = self._partial_prefix.match(content)
-        end = partial.end() if partial else 0
-        if content.startswith("{", end) and depth < MAX_NESTING:  # a partial container line
-            judged = self._object(content[end:], raw, fields, depth)
-            if judged is not None:
-                return judged
+        whole, end = end, self._end(self._partial_prefix, content)
+        judged = self._object(content, end, raw, fields, depth) if end != whole else None
+        if judged is not None:
+            return judged
         for own, pattern in self._bad:
             match = pattern.match(content, end)
             if match and (not own or is_own_name(content[end:].partition(":")[0].rstrip(_EDGE))):
@@ -141,9 +137,16 @@ class Parser:
                 return self._malformed({**fields, "message": text}, f"the value of {kind} is not one plain number")
         return Parsed(Outcome.NOT_A_SCORE, {**fields, "message": text})
 
-    def _object(self, content: str, raw: bytes | None, fields: Mapping[str, Any], depth: int) -> Parsed | None:
-        """Judge content that starts with a brace; None where that brace is ordinary text."""
-        content = content.rstrip(_EDGE)
+    @staticmethod
+    def _end(prefix: re.Pattern[str], content: str) -> int:
+        match = prefix.match(content)
+        return match.end() if match else 0
+
+    def _object(self, content: str, at: int, raw: bytes | None, fields: Mapping[str, Any], depth: int) -> Parsed | None:
+        """Judge content that has a brace there; None where it has not, or where the brace is ordinary text."""
+        if not content.startswith("{", at) or depth >= MAX_NESTING:
+            return None
+        content = content[at:].rstrip(_EDGE)
         if raw is not None:  # the bytes, since decoding has hidden invalid UTF-8
             start = raw.find(b"{")
             source: bytes | str = (
