@@ -99,6 +99,11 @@ def test_what_hosts_put_in_front_is_not_content(prefix):
         ('{"message":"IoU : 0.5","x":' + "9" * 5000 + "}", scored("IoU", 0.5)),
         ('{"message":"IoU : 0.5","x":' + "[" * 100_000, {"outcome": "malformed"}),
         (json.dumps({"message": json.dumps({"message": "IoU : 0.5"})}), scored("IoU", 0.5)),
+        (json.dumps({"message": json.dumps({"message": "IoU : 0.5"}, indent=1)}), scored("IoU", 0.5)),
+        ('{ "message" : "IoU : 0.5" }', scored("IoU", 0.5)),
+        ('{"message":"IoU : 0.5"}\ufeff\r', scored("IoU", 0.5)),
+        ('\x1b[2m{"message":"IoU : 0.5"}\x1b[0m', scored("IoU", 0.5)),
+        ('{"message":"IoU : 0.5"}\x00', {"outcome": "malformed"}),
     ],
 )
 def test_rules_beyond_the_corpus(line, want):
@@ -108,6 +113,7 @@ def test_rules_beyond_the_corpus(line, want):
 def test_invalid_utf8_in_json_is_malformed():
     assert summary(b'{"message":"IoU : 0.5","model.name":"\xff"}') == {"outcome": "malformed"}
     assert summary(b'INFO:root:{"message":"IoU : 0.5","model.name":"\xff"}') == {"outcome": "malformed"}
+    assert summary(b'\x1b[2m{"message":"IoU : 0.5","model.name":"\xff"}') == {"outcome": "malformed"}
 
 
 def test_nesting_has_an_end():

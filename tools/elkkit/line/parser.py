@@ -83,12 +83,16 @@ class Parser:
     def parse(self, raw: bytes) -> Parsed:
         """Read one line's bytes, without its line feed. Never raises, whatever the bytes are."""
         if raw.startswith(b'{"'):
-            return self._json(raw, depth=0)
-        return self._text(raw.decode("utf-8", "replace"), raw, {}, depth=0)
+            try:
+                return self._judge_object(loads(raw), {}, depth=0)
+            except NotJSONError:
+                pass
+        text = raw.decode("utf-8", "replace")
+        return self._text(text, {}, depth=0, valid="\ufffd" not in text or text.encode() == raw)
 
     def parse_text(self, text: str) -> Parsed:
         """Read one line of text, without its line feed."""
-        return self._text(text, None, {}, depth=0)
+        return self._text(text, {}, depth=0)
 
     def cut_off(self, raw: bytes) -> Parsed:
         """Read the head of a line that is too long to keep: never a score, since its end is missing."""
@@ -98,38 +102,32 @@ class Parser:
             return self._malformed(parsed.fields, "the line is too long to be read whole", tags)
         return Parsed(parsed.outcome, {**parsed.fields, "tags": tags})
 
-    def _json(self, raw: bytes | str, depth: int, outer: Mapping[str, Any] | None = None) -> Parsed:
-        try:
-            value = loads(raw)
-        except NotJSONError as error:
-            text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
-            return self._malformed({**(outer or {}), "message": text}, f"not one JSON object: {error}")
-        if not isinstance(value, dict):
-            return Parsed(Outcome.NOT_A_SCORE, {**(outer or {}), "message": str(value)})
-        fields = {**(outer or {}), **read_fields(self.contract, value)}
+    def _judge_object(self, value: Mapping[str, Any], outer: Mapping[str, Any], depth: int) -> Parsed:
+        fields = {**outer, **read_fields(self.contract, value)}
         message = value.get("message")
-        if not isinstance(message, str):
-            fields.pop("message", None)
-            return Parsed(Outcome.NOT_A_SCORE, fields)
-        return self._text(message, None, fields, depth + 1)
+        if isinstance(message, str):
+            return self._text(message, fields, depth + 1)
+        return Parsed(Outcome.NOT_A_SCORE, fields)
 
-    def _text(self, text: str, raw: bytes | None, fields: Mapping[str, Any], depth: int) -> Parsed:
+    def _text(self, text: str, fields: Mapping[str, Any], depth: int, valid: bool = True) -> Parsed:
         known = self._plain.match(text)
         if known:
             return self._scored(text, known, fields)
         content = self._colour.sub("", text) if "\x1b" in text else text
         end = self._end(self._prefix, content)
-        judged = self._object(content, end, raw, fields, depth)
-        if judged is not None:
-            return judged
+        if content.startswith("{", end) and depth < MAX_NESTING:
+            judged = self._object(text, content[end:], fields, depth, valid)
+            if judged is not None:
+                return judged
         for own, pattern in self._scores:
             match = pattern.match(content, end)
             if match and (not own or is_own_name(match["metrictype"])):
                 return self._scored(text, match, fields)
         whole, end = end, self._end(self._partial_prefix, content)
-        judged = self._object(content, end, raw, fields, depth) if end != whole else None
-        if judged is not None:
-            return judged
+        if end != whole and content.startswith("{", end) and depth < MAX_NESTING:
+            judged = self._object(text, content[end:], fields, depth, valid)
+            if judged is not None:
+                return judged
         for own, pattern in self._bad:
             match = pattern.match(content, end)
             if match and (not own or is_own_name(content[end:].partition(":")[0].rstrip(_EDGE))):
@@ -142,25 +140,16 @@ class Parser:
         match = prefix.match(content)
         return match.end() if match else 0
 
-    def _object(self, content: str, at: int, raw: bytes | None, fields: Mapping[str, Any], depth: int) -> Parsed | None:
-        """Judge content that has a brace there; None where it has not, or where the brace is ordinary text."""
-        if not content.startswith("{", at) or depth >= MAX_NESTING:
-            return None
-        content = content[at:].rstrip(_EDGE)
-        if raw is not None:  # the bytes, since decoding has hidden invalid UTF-8
-            start = raw.find(b"{")
-            source: bytes | str = (
-                raw[start:].rstrip(b" \t\r") if b"\x1b" not in raw and "\ufffd" in content else content
-            )
-        else:
-            source = content
-        if _BROKEN_OBJECT.match(content):
-            return self._json(source, depth, fields)
+    def _object(self, text: str, content: str, fields: Mapping[str, Any], depth: int, valid: bool) -> Parsed | None:
+        """Judge content that starts with a brace; None where that brace is ordinary text."""
         try:
-            value = loads(source)
-        except NotJSONError:
-            return None
-        return Parsed(Outcome.NOT_A_SCORE, dict(fields)) if isinstance(value, dict) else None
+            if not valid:
+                raise NotJSONError("it is not UTF-8")
+            return self._judge_object(loads(content.rstrip(_EDGE)), fields, depth)
+        except NotJSONError as error:
+            if not _BROKEN_OBJECT.match(content):
+                return None
+            return self._malformed({**fields, "message": text}, f"not one JSON object: {error}")
 
     def _scored(self, text: str, match: re.Match[str], fields: Mapping[str, Any]) -> Parsed:
         name = match["metrictype"]
