@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from elkkit.contract import Contract, Field
@@ -12,32 +13,51 @@ from elkkit.line.identity import is_event_id
 _JUDGED = frozenset({"message", "metrictype", "metricscores", "metricraw"})
 """Fields that the message decides, whatever the object says."""
 _MAX_DEPTH = 8
+_TEXT = frozenset({"keyword", "constant_keyword", "match_only_text", "date"})
+
+
+@lru_cache(maxsize=8)
+def _plain_text(contract: Contract) -> frozenset[str]:
+    """Fields that take any text as it is: most of a line."""
+    return frozenset(
+        n for n, f in contract.fields.items() if f.type in _TEXT and n not in {*_JUDGED, "event.id", "tags"}
+    )
 
 
 def read_fields(contract: Contract, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by dotted name, in the contract's order; nested and dotted keys mean the same.
+    """Fields by dotted name, in the object's order; nested and dotted keys mean the same.
 
     A value that does not fit its field's type is left out and tagged; a key that the contract does not have is
     ignored.
     """
     found: dict[str, Any] = {}
-    wrong = set()
-    for name, item in _flat(value, "", 0):
-        field = contract.fields.get(name)
-        if field is None or name in _JUDGED or item is None:
-            continue
-        if name == "event.id" and not is_event_id(item):
-            wrong.add(contract.invalid_id_tag)
-            continue
-        fitted = _fit(field, item)
-        if fitted is None:
-            wrong.add(contract.invalid_field_tag)
+    wrong: set[str] = set()
+    plain = _plain_text(contract)
+    for key, item in value.items():
+        if key in plain and type(item) is str:
+            found[key] = item
+        elif type(item) is dict:
+            for name, inner in _flat(item, f"{key}.", 1):
+                _read(contract, name, inner, found, wrong)
         else:
-            found[name] = fitted
+            _read(contract, key, item, found, wrong)
     if wrong:
-        tags = found.get("tags", [])
-        found["tags"] = [*([tags] if isinstance(tags, str) else tags), *sorted(wrong)]
-    return {name: found[name] for name in contract.fields if name in found}
+        found["tags"] = [*found.get("tags", ()), *sorted(wrong)]
+    return found
+
+
+def _read(contract: Contract, name: str, item: Any, found: dict[str, Any], wrong: set[str]) -> None:
+    field = contract.fields.get(name)
+    if field is None or name in _JUDGED or item is None:
+        return
+    if name == "event.id" and not is_event_id(item):
+        wrong.add(contract.invalid_id_tag)
+        return
+    fitted = _fit(field, item)
+    if fitted is None:
+        wrong.add(contract.invalid_field_tag)
+    else:
+        found[name] = fitted
 
 
 def _flat(value: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -37,7 +37,7 @@ class Parsed:
 
     outcome: Outcome
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """The event's fields by dotted name, in the contract's order; `message` is the text that was judged."""
+    """The event's fields by dotted name; `message` is the text that was judged."""
 
     @property
     def score(self) -> float | None:
@@ -59,7 +59,7 @@ class Parser:
         self._bad = [(j.own, self._content_pattern(j.pattern, grok.definitions)) for j in self._judges("malformed")]
         self._colour = re.compile(contract.colour)
         self._spellings = contract.spellings()
-        self._plain = self._scores[0][1]
+        self._number = re.compile(python_expression("%{ELKKIT_NUMBER}", grok.definitions))
         self._written: dict[str, str] = {}
 
     @staticmethod
@@ -110,9 +110,10 @@ class Parser:
         return Parsed(Outcome.NOT_A_SCORE, fields)
 
     def _text(self, text: str, fields: Mapping[str, Any], depth: int, valid: bool = True) -> Parsed:
-        known = self._plain.match(text)
-        if known:
-            return self._scored(text, known, fields)
+        name, colon, number = text.partition(" : ")
+        if colon and name in self.contract.metrics and self._number.fullmatch(number):  # what our own writer writes
+            found = {"message": text, "metrictype": name, "metricscores": float(number)}
+            return Parsed(Outcome.SCORED, {**fields, **found})
         content = self._colour.sub("", text) if "\x1b" in text else text
         end = self._end(self._prefix, content)
         if content.startswith("{", end) and depth < MAX_NESTING:
