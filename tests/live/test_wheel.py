@@ -70,5 +70,5 @@ def test_it_runs_from_another_folder(installed):
 def test_the_demo_runs_from_the_wheel(installed):
     done = elkkit(installed, "demo", "--frames", "24", "--json")
     data = json.loads(done.stdout)["data"]
-    assert data["lines_written"] == data["counts"]["scored"] + data["counts"]["not_finite"]
+    assert data["lines_written"] == data["lines_parsed"] > 1000
     assert {m["metric"] for m in data["metrics"]} >= {"IoU", "Inference_time"}

@@ -150,9 +150,10 @@ def test_fields_are_the_contracts_dotted_or_nested():
 
 def test_values_that_do_not_fit_are_left_out_and_tagged():
     line = {"message": "IoU : 0.5", "event.id": "../x", "frame.index": "seven", "model.name": ["a"], "tags": "mine"}
+    line |= {"@timestamp": "yesterday"}
     fields = PARSER.parse(json.dumps(line).encode()).fields
     assert fields["tags"] == ["mine", "_invalid_event_id", "_invalid_field"]
-    assert not {"event.id", "frame.index", "model.name"} & set(fields)
+    assert not {"event.id", "frame.index", "model.name", "@timestamp"} & set(fields)
 
 
 def test_a_line_too_long_to_keep_is_never_a_score():

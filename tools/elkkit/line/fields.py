@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,10 @@ from elkkit.line.identity import is_event_id
 _JUDGED = frozenset({"message", "metrictype", "metricscores", "metricraw"})
 """Fields that the message decides, whatever the object says."""
 _MAX_DEPTH = 8
-_TEXT = frozenset({"keyword", "constant_keyword", "match_only_text", "date"})
+_TEXT = frozenset({"keyword", "constant_keyword", "match_only_text"})
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+)
 
 
 @lru_cache(maxsize=8)
@@ -86,6 +90,8 @@ def _fit_one(kind: str, value: Any) -> Any:
     if kind == "double":
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return float(value) if number else None
+    if kind == "date":
+        return value if isinstance(value, str) and _MOMENT.fullmatch(value) else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
