@@ -106,4 +106,4 @@ def from_os_error(action: str, target: object, error: OSError, *, hint: str | No
         hint = hint or f"name the files in it, for example {target}/*.log"
     elif error.errno in (errno.EACCES, errno.EPERM):
         hint = hint or f"see its owner and mode with: ls -ld {target}"
-    return InputError(f"cannot {action} {target}", why=reason, hint=hint)
+    return InputError(f"cannot {action} {target}", why=reason, hint=hint or "check the path and what it leads to")

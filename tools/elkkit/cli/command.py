@@ -21,7 +21,7 @@ from elkkit.errors import ElkkitError, ExitCode, InternalError, UsageError
 _CLICK_USAGE, _CLICK_ERROR = typer.BadParameter.__mro__[1:3]
 
 _COMMON = {
-    "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="Common")],
+    "as_json": Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel="Common")],
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Data and errors only.", rich_help_panel="Common")],
     "verbose": Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say what is being done.", rich_help_panel="Common")
@@ -51,6 +51,10 @@ class ElkkitGroup(TyperGroup):
     ) -> Any:
         """Run the command line."""
         argv = list(sys.argv[1:] if args is None else args)
+        if sys.stdout is None:  # closed by the caller: what is printed is not wanted
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        if sys.stderr is None:
+            sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         try:
             code = super().main(argv, prog_name, standalone_mode=False, **extra)
         except ElkkitError as error:

@@ -54,12 +54,20 @@ def envelope(
         "data": data,
         "errors": [error_record(e) for e in errors],
     }
-    return orjson.dumps(result, option=_JSON_OPTIONS)
+    return _dumps(result)
 
 
 def json_line(record: Mapping[str, Any]) -> bytes:
     """One record of a stream of JSON lines."""
-    return orjson.dumps(record, option=_JSON_OPTIONS) + b"\n"
+    return _dumps(record) + b"\n"
+
+
+def _dumps(value: Mapping[str, Any]) -> bytes:
+    """JSON that a terminal does not obey: what it would is escaped, which changes no value."""
+    text = orjson.dumps(value, option=_JSON_OPTIONS)
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return _HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", text.decode()).encode()
 
 
 def show_error(error: ElkkitError) -> None:

@@ -98,9 +98,17 @@ class Parser:
         """Read the head of a line that is too long to keep: never a score, since its end is missing."""
         parsed = self.parse(raw)
         tags = [*parsed.fields.get("tags", ()), self.contract.long_line_tag]
-        if parsed.outcome in (Outcome.SCORED, Outcome.NOT_FINITE, Outcome.MALFORMED):
-            return self._malformed(parsed.fields, "the line is too long to be read whole", tags)
-        return Parsed(parsed.outcome, {**parsed.fields, "tags": tags})
+        if parsed.outcome is Outcome.NOT_A_SCORE:
+            return Parsed(parsed.outcome, {**parsed.fields, "tags": tags})
+        return self._malformed(parsed.fields, "the line is too long to be read whole", tags)
+
+    def unfinished(self, raw: bytes) -> Parsed:
+        """Read a line that no line feed ends: a JSON object is whole by itself, but `0.8` may go on as `0.8312`."""
+        parsed = self.parse(raw)
+        whole = raw.rstrip(b" \t\r").endswith(b"}")
+        if parsed.outcome not in (Outcome.SCORED, Outcome.NOT_FINITE) or whole:
+            return parsed
+        return self._malformed(parsed.fields, "no line feed ends the line, so its end may be missing")
 
     def _judge_object(self, value: Mapping[str, Any], outer: Mapping[str, Any], depth: int) -> Parsed:
         fields = {**outer, **read_fields(self.contract, value)}
