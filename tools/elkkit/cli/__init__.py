@@ -43,8 +43,4 @@ def main(
 
 
 for _name in COMMANDS:
-    from importlib.util import find_spec
-
-    if find_spec(f"elkkit.cli.{_name}") is None:
-        continue
     import_module(f"elkkit.cli.{_name}").register(app)
