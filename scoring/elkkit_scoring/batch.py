@@ -119,8 +119,8 @@ def score(
         owned = {path: stack.enter_context(OwnedLog(path)) for path in dict.fromkeys(paths)}
         deployments = [Deployment(n, m.card.name, m.card.version, m.digest) for n, m in zip(names, models, strict=True)]
         wanted = list(zip(paths, deployments, strict=True))
-        chosen, resumed = _claim(owned, wanted, run_id)
-        held = {path: own.event_ids(chosen, contract) if own.keeps else set() for path, own in owned.items()}
+        chosen, resumed = _claim(owned, wanted, run_id, contract)
+        held = {path: set(own.event_ids(chosen, contract) if own.keeps else ()) for path, own in owned.items()}
         lanes = []
         for model, (path, deployed) in zip(models, wanted, strict=True):
             logger = MetricLogger(
@@ -258,7 +258,7 @@ def _services(models: Sequence[LaneModel], services: Sequence[str] | None) -> li
 
 
 def _claim(
-    owned: dict[Path, OwnedLog], wanted: Sequence[tuple[Path, Deployment]], run_id: str | None
+    owned: dict[Path, OwnedLog], wanted: Sequence[tuple[Path, Deployment]], run_id: str | None, contract: Contract
 ) -> tuple[str, bool]:
     """Settle the run's id, check that each log can take it, and write it down beside the logs."""
     states = {path: read_state(path) if own.keeps else None for path, own in owned.items()}
@@ -278,7 +278,7 @@ def _claim(
             raise UsageError(f"cannot go on with run {chosen}", why=why, hint="give a new --run-id")
         if chosen in state.runs:
             resumed = resumed or own.size > 0
-        elif any(chosen.encode() in line for line in own.lines()):
+        elif any(own.event_ids(chosen, contract)):
             why = f"{path} holds lines of it, but nothing says which models wrote them"
             raise UsageError(f"cannot go on with run {chosen}", why=why, hint="give a new --run-id, or another --log")
         admitted = state.runs.get(chosen, ())

@@ -181,17 +181,13 @@ class OwnedLog:
             end = begin
         return 0
 
-    def event_ids(self, run_id: str, contract: Contract) -> set[str]:
+    def event_ids(self, run_id: str, contract: Contract) -> Iterator[str]:
         """The `event.id` of every whole score of a run that the log holds."""
         parser = Parser.of(contract)
-        marker = run_id.encode()
-        found = set()
         for line in self.lines():
-            if marker in line:
-                parsed = parser.parse(line)
-                if parsed.outcome in (Outcome.SCORED, Outcome.NOT_FINITE) and parsed.fields.get("run.id") == run_id:
-                    found.add(str(parsed.fields.get("event.id")))
-        return found
+            parsed = parser.parse(line)
+            if parsed.outcome in (Outcome.SCORED, Outcome.NOT_FINITE) and parsed.fields.get("run.id") == run_id:
+                yield str(parsed.fields.get("event.id"))
 
     def lines(self) -> Iterator[bytes]:
         """The log's lines without their line feeds. Raises `ElkkitError` where it cannot be read."""

@@ -129,6 +129,13 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     assert done.stderr == ""
 
 
+def test_a_pipe_closed_on_a_table_is_no_error(tmp_path):
+    command = f'"{sys.executable}" -m elkkit config show | true; echo ${{PIPESTATUS[0]}}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_config_show_masks_and_names_origins():
     result = CliRunner().invoke(app, ["config", "show"], env={"ELKKIT_API_KEY": "s3cret", "ELKKIT_DATASET": "pose"})
     assert "s3cret" not in result.output

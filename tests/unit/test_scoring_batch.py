@@ -236,6 +236,13 @@ def test_a_run_of_which_only_the_lines_are_left_does_not_go_on(models, tmp_path)
     assert score(models, open_data(DATA), log).run_id != first.run_id
 
 
+def test_a_run_whose_id_merely_occurs_in_the_log_is_a_new_one(models, tmp_path):
+    log = tmp_path / "x.log"
+    first = score(models, open_data(DATA), log, run_id="first")
+    second = score(models, open_data(DATA), log, run_id="f")
+    assert (second.lines_written, second.resumed) == (first.lines_written, False)
+
+
 @pytest.mark.parametrize("how", ["removed", "emptied", "rotated"])
 def test_a_log_that_was_rotated_starts_a_new_run(how, models, tmp_path):
     log = tmp_path / "x.log"

@@ -132,13 +132,17 @@ class Output:
         """A console that colours only where that is wanted."""
         from rich.console import Console
 
+        class Piped(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # whoever reads has seen enough: `ElkkitGroup` ends with 0
+
         color = self.settings["color"] if self.settings else "auto"
         stream = sys.stderr if stderr else sys.stdout
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         forced = bool(os.environ.get("FORCE_COLOR")) and not plain
         on = color == "always" or (color == "auto" and not plain and (forced or stream.isatty()))
         width = None if stream.isatty() or os.environ.get("COLUMNS") else 100
-        return Console(
+        return Piped(
             file=stream, force_terminal=on, no_color=not on, color_system="auto" if on else None,
             highlight=False, markup=False, emoji=False, width=width, soft_wrap=False,
         )  # fmt: skip
