@@ -1,0 +1,140 @@
+# What a line with a brace is: a JSON object (also behind the prefix of a host, and up to three deep), or ordinary text.
+# Strict RFC 8259, since a lenient reader would take a cut-off or doubled line for a score.
+prefix = Regexp.new({{ prefix | ruby_string }})
+colour = Regexp.new({{ contract.colour | ruby_string }})
+types = {
+{% for field in fields %}
+  {{ field.name | tojson }} => {{ field.type | tojson }},
+{% endfor %}
+}
+many = [{{ many | map("tojson") | join(", ") }}]
+shippers = [{{ shippers | map("tojson") | join(", ") }}]
+content_end = /[^ \t\r\uFEFF]/
+token = /[\[\]{}:, \t\r\n]++|"(?:[^"\\\x00-\x1f]++|\\(?:["\\\/bfnrt]|u\h\h\h\h))*+"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+(?![0-9.eE+-])|true|false|null/
+tokens = /\A(?:#{token})*+\z/
+escape = /\\(?:u[dD][89abAB]\h\h\\u[dD][c-fC-F]\h\h|[^u])/
+lone = /\\u[dD][89a-fA-F]/
+long = /"(?:[^"\\]|\\.)*+"|-?[0-9]{309,}/ # an integer that would only cost time: it is infinite as a number
+moment = /\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)\z/
+
+parse = lambda do |text|
+  next nil unless text.valid_encoding? && text.match?(tokens) && !text.gsub(escape, "").match?(lone)
+  begin
+    text = text.gsub(long) { |t| t.start_with?("\"") ? t : t[/\A-?/] + "1e999" } if text.match?(/[0-9]{309}/)
+    JSON.parse(text, max_nesting: 1000)
+  rescue JSON::ParserError
+    nil
+  end
+end
+
+flat = lambda do |value, above, depth, found|
+  value.each do |key, item|
+    if item.is_a?(Hash) && depth < 8
+      flat.call(item, above + key + ".", depth + 1, found)
+    else
+      found << [above + key, item]
+    end
+  end
+  found
+end
+
+# a decimal number as Python writes it
+shown = lambda do |value|
+  sign = value.to_s.start_with?("-") ? "-" : ""
+  next sign + "inf" if value.infinite?
+  next sign + "0.0" if value.zero?
+  mantissa, power = value.abs.to_s.split("e")
+  whole, part = mantissa.split(".")
+  digits = (whole + part).sub(/\A0+/, "")
+  exponent = power.to_i + (whole == "0" ? digits.length - part.length : whole.length) - 1
+  digits = digits.sub(/0+\z/, "")
+  if exponent < -4 || exponent >= 16
+    fraction = digits.length > 1 ? "." + digits[1..-1] : ""
+    next sign + digits[0] + fraction + (exponent < 0 ? "e-" : "e+") + exponent.abs.to_s.rjust(2, "0")
+  end
+  next sign + "0." + "0" * (-exponent - 1) + digits if exponent < 0
+  digits = digits.ljust(exponent + 1, "0")
+  sign + digits[0..exponent] + "." + (digits[exponent + 1..-1].empty? ? "0" : digits[exponent + 1..-1])
+end
+
+fit_one = lambda do |kind, value|
+  case kind
+  when "boolean"
+    next value if value == true || value == false
+    next({ "true" => true, "false" => false }[value])
+  when "long"
+    next (value.is_a?(Integer) && value >= -2**63 && value < 2**63 ? value : nil)
+  when "double"
+    next (value.is_a?(Numeric) && value.to_f.finite? ? value.to_f : nil)
+  when "date"
+    next (value.is_a?(String) && value.match?(moment) ? value : nil)
+  end
+  case value
+  when true, false then value.to_s
+  when Float then shown.call(value)
+  when Integer then value < -2**63 || value >= 2**64 ? fit_one.call(kind, value.to_f) : value.to_s
+  when String then value
+  end
+end
+
+fit = lambda do |name, value|
+  if value.is_a?(Array)
+    items = value.map { |item| fit_one.call(types[name], item) }
+    next (many.include?(name) && !items.include?(nil) ? items : nil)
+  end
+  one = fit_one.call(types[name], value)
+  name == "tags" && !one.nil? ? [one] : one
+end
+
+read_fields = lambda do |value|
+  found = {}
+  wrong = []
+  flat.call(value, "", 0, []).each do |name, item|
+    next unless types.key?(name) && !item.nil?
+    if name == "event.id" && !(item.is_a?(String) && item.match?(/\A[0-9a-f]{32}\z/))
+      wrong << {{ contract.invalid_id_tag | tojson }}
+      next
+    end
+    fitted = fit.call(name, item)
+    fitted.nil? ? wrong << {{ contract.invalid_field_tag | tojson }} : found[name] = fitted
+  end
+  found["tags"] = (found["tags"] || []) + wrong.uniq.sort unless wrong.empty?
+  found
+end
+
+# the text to judge, without colour codes too, the fields around it, and the outcome where that is decided already
+judge = lambda do |text|
+  fields = {}
+  depth = 0
+  # what the input made of a line that is not UTF-8
+  next [text, text, fields, "malformed"] if text.start_with?("{\\\"") && text.include?("\\x")
+  loop do
+    content = text.gsub(colour, "")
+    rest = prefix.match(content).post_match
+    break [text, content, fields, nil] unless depth < {{ max_nesting }} && rest.start_with?("{")
+    value = parse.call(rest[0..rest.rindex(content_end)])
+    break [text, content, fields, rest.match?(/\A\{[ \t]*"/) ? "malformed" : "not_a_score"] if value.nil?
+    fields = fields.merge(read_fields.call(value))
+    message = value["message"]
+    break [text, content, fields, "not_a_score"] unless message.is_a?(String)
+    text = message
+    depth += 1
+  end
+end
+
+@elkkit_read = lambda do |event|
+  text, content, fields, outcome = judge.call(event.get("message"))
+  event.set("message", text)
+  event.set("{{ work }}[text]", content)
+  event.set("{{ work }}[outcome]", outcome) unless outcome.nil?
+  fields.each do |name, value|
+    if name == "@timestamp"
+      event.set("{{ work }}[time]", value)
+    elsif name == "tags"
+      event.set("tags", Array(event.get("tags")) + value)
+    else
+      reference = "[" + name.split(".").join("][") + "]"
+      event.set(reference, value) unless shippers.include?(name) && !event.get(reference).nil?
+    end
+  end
+end
