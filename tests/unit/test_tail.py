@@ -16,6 +16,7 @@ import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ import pytest
 
 import elkkit
 from elkkit.cli.output import json_line
-from elkkit.cli.tail import _fit, score_text
+from elkkit.cli.rows import _fit, score_text
 from elkkit.contract import load_contract
 from elkkit.line.parser import Parsed, Parser
 from elkkit.stack.growing import FollowedLine
@@ -262,6 +263,106 @@ def test_errors_have_three_lines_and_speak_json(tmp_path: Path) -> None:
         assert b"error: cannot write standard output\nwhy: No space left on device\n" in tail.err
 
 
+# --- what matches, since when, and which fields -----------------------------------------------------------------------
+
+
+def write_asked(path: Path) -> None:
+    path.write_text(
+        '{"@timestamp":"2026-11-22T10:00:00Z","message":"IoU : 0.25","model.name":"a","frame.index":1}\n'
+        '{"@timestamp":"2026-11-22T11:00:00Z","message":"IoU : 0.75","model.name":"a","frame.lane_free":true}\n'
+        '{"@timestamp":"2026-11-22T12:00:00+02:00","message":"IoU : 0,5","model.name":"b"}\n'
+        "Recall : 0.5\nsome text\nother text\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "hidden"),
+    [
+        (["--query", "metricscores < 0.5"], ["IoU : 0.25"], "5 filtered out"),
+        (["--query", "not model.name : a"], ["IoU : 0,5", "Recall : 0.5"], "2 of text (see them with --all), 2"),
+        (["--query", "message : text", "--all"], ["some text", "other text"], "4 filtered out"),
+        (["--query", "message : some"], [], "1 of text (see them with --all), 5 filtered out"),
+        (["--query", "tags : _malformed_score"], ["IoU : 0,5"], "5 filtered out"),
+        (["--query", "metricscores > 0", "--model", "a", "--metric", "IoU"], ["IoU : 0.25", "IoU : 0.75"], "4 f"),
+        (["--query", ""], ["IoU : 0.25", "IoU : 0.75", "IoU : 0,5", "Recall : 0.5"], "2 of text"),
+        (
+            ["--since", "2026-11-22T10:30"],
+            ["IoU : 0.75", "Recall : 0.5"],
+            "2 of text (see them with --all), 2 filtered",
+        ),
+        (["--since", "2026-11-22T12:30+02:00"], ["IoU : 0.75", "Recall : 0.5"], "2 of text"),
+        (["--since", "2026-11-22", "--query", "model.name : b"], ["IoU : 0,5"], "5 filtered out"),
+        (["--since", "2026-11-22", "-n", "3"], ["Recall : 0.5"], "2 of text"),
+    ],
+)
+def test_only_what_matches(tmp_path: Path, options: list[str], shown: list[str], hidden: str) -> None:
+    write_asked(tmp_path / "a.log")
+    done = run("a.log", "--no-follow", "--json", *options, cwd=tmp_path)
+    assert [json.loads(row)["message"] for row in done.stdout.splitlines()] == shown
+    assert f"; not shown: {hidden}" in done.stderr.decode()
+    assert done.returncode == 0
+
+
+def test_since_some_time_ago(tmp_path: Path) -> None:
+    with (tmp_path / "a.log").open("w") as file:
+        for minutes in [5] * 15 + [25, -60]:
+            moment = datetime.now(UTC) - timedelta(minutes=minutes)
+            file.write(f'{{"@timestamp":"{moment.isoformat()}","message":"IoU : {abs(minutes)}"}}\n')
+    for since, count in (("15m", 16), ("1200s", 16), ("1d", 17), ("999999999w", 17), ("0s", 1)):
+        done = run("a.log", "--no-follow", "-q", "--since", since, cwd=tmp_path)
+        assert done.stdout.count(b"\n") == count, since  # all of the file, not its last 10 lines
+
+
+def test_only_these_fields(tmp_path: Path) -> None:
+    write_asked(tmp_path / "a.log")
+    names = "model.name, metricscores,frame.lane_free,message"
+    done = run("a.log", "--no-follow", "--fields", names, cwd=tmp_path)
+    assert done.stdout.decode().splitlines() == [
+        "  a        0.25 -     IoU : 0.25",
+        "  a        0.75 true  IoU : 0.75",
+        "! b           - -     IoU : 0,5",
+        "  -         0.5 -     Recall : 0.5",
+    ]
+    done = run("a.log", "--no-follow", "--json", "--fields", "frame.index,outcome,file,tags", cwd=tmp_path)
+    assert [json.loads(row) for row in done.stdout.splitlines()] == [
+        {"outcome": "scored", "frame.index": 1, "file": "a.log"},
+        {"outcome": "scored", "file": "a.log"},
+        {"outcome": "malformed", "file": "a.log", "tags": ["_malformed_score"]},
+        {"outcome": "scored", "file": "a.log"},
+    ]
+    done = run("-", "--all", "--fields", "message,model.name", cwd=tmp_path, data=BAD)
+    assert done.stdout.count(b"\n") == 10
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", done.stdout.decode())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "why", "hint"),
+    [
+        (["--query", "a : (b"], "the query is not KQL: a : (b▸", "at character 7, marked by ▸, the end stands", '" a'),
+        (["--query", "metricscores > x"], "the query cannot be asked of metricscores", "it is a number", "for exa"),
+        (["--since", "yesterday"], "--since is wrong", "'yesterday' is neither a time", "elkkit tail --since 15m"),
+        (["--since", "-5m"], "--since is wrong", "'-5m' is neither", ""),
+        (["--fields", "modelname"], "--fields is wrong", "fields; did you mean model.name", "its fields are @time"),
+        (["--fields", "score"], "--fields is wrong", "'score' is none of the contract's fields", ""),
+        (["--fields", " , "], "--fields is wrong", "it names no field", ""),
+    ],
+)
+def test_what_cannot_be_asked(tmp_path: Path, options: list[str], error: str, why: str, hint: str) -> None:
+    done = run("-", *options, cwd=tmp_path, data=b"IoU : 0.5\n")
+    lines = done.stderr.decode().splitlines()
+    assert (done.returncode, done.stdout, len(lines), lines[0]) == (2, b"", 3, f"error: {error}")
+    assert why in lines[1]
+    assert hint.strip('" a') in lines[2]
+    envelope = json.loads(run("-", "--json", *options, cwd=tmp_path).stdout)
+    assert (envelope["exit_code"], envelope["errors"][0]["code"]) == (2, "usage")
+
+
+def test_an_unknown_field_of_a_query_is_worth_a_note(tmp_path: Path) -> None:
+    done = run("-", "--query", "modelname : a or model : * or frame.* : x", cwd=tmp_path, data=b"IoU : 0.5\n")
+    notes = done.stderr.decode().splitlines()[:-1]
+    assert notes == ["note: modelname is none of the contract's fields; did you mean model.name?"]
+
+
 # --- following --------------------------------------------------------------------------------------------------------
 
 
@@ -451,4 +552,4 @@ def test_cells() -> None:
 def test_a_model_filter_needs_a_model() -> None:
     wanted = Wanted(models=frozenset(["a", "b:2"]))
     parsed = [Parsed("scored", f) for f in ({"model.name": "a"}, {"model.name": "b", "model.version": "2"}, {})]  # type: ignore[arg-type]
-    assert [wanted.includes(SimpleNamespace(outcome=p.outcome, fields=p.fields)) for p in parsed] == [True, True, False]  # type: ignore[arg-type]
+    assert [wanted.passes(SimpleNamespace(outcome=p.outcome, fields=p.fields)) for p in parsed] == [True, True, False]  # type: ignore[arg-type]

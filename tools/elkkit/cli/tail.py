@@ -7,26 +7,23 @@ import select
 import signal
 import stat as modes
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from elkkit.cli.command import command
-from elkkit.cli.output import Output, envelope, harmless, json_line, show_error
+from elkkit.cli.output import Output, envelope, json_line, show_error
 from elkkit.errors import ElkkitError, ExitCode, UsageError, from_os_error
 
 if TYPE_CHECKING:
-    from elkkit.contract import Contract, Metric
+    from elkkit.contract import Contract
+    from elkkit.kql import Matcher
     from elkkit.stack.follow import Follower
-    from elkkit.usecases.tail import TailCounts
+    from elkkit.usecases.tail import TailCounts, Wanted
 
-_MARKS = {"scored": " ", "not_finite": "~", "malformed": "!", "not_a_score": "."}
-_STYLES = {"not_finite": "yellow", "malformed": "red", "not_a_score": "dim"}
-_LONGEST = 500
 _BATCH = 1000
 _PATIENCE = 0.25
 
@@ -39,8 +36,14 @@ def register(app: typer.Typer) -> None:
         out: Output,
         files: Annotated[list[str] | None, typer.Argument(help="Log files, gzip or not; - is standard input.")] = None,
         lines: Annotated[
-            str, typer.Option("--lines", "-n", metavar="N", help="Begin with the last N lines of each file, or all.")
-        ] = "10",
+            str | None,
+            typer.Option(
+                "--lines",
+                "-n",
+                metavar="N",
+                help="Begin with the last N lines of each file, or all.  [default: 10; with --since: all]",
+            ),
+        ] = None,
         follow: Annotated[
             bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or stop at the end.")
         ] = True,
@@ -49,6 +52,21 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option("--model", metavar="NAME[:VERSION]", help="Only this model; repeatable.")
         ] = None,
         metric: Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")] = None,
+        query: Annotated[
+            str | None, typer.Option("--query", metavar="KQL", help="Only lines that match, as in Kibana's Discover.")
+        ] = None,
+        since: Annotated[
+            str | None,
+            typer.Option(
+                "--since",
+                metavar="TIME",
+                help="Not those before: 15m, 2h, 1d, or 2026-11-22T10:00Z. Lines without @timestamp are kept.",
+            ),
+        ] = None,
+        fields: Annotated[
+            str | None,
+            typer.Option("--fields", metavar="A,B,...", help="Only these fields, as columns; in JSON also outcome."),
+        ] = None,
     ) -> None:
         """Show the scores of logs as they are written; through rotation, and before the file is there.
 
@@ -60,8 +78,11 @@ def register(app: typer.Typer) -> None:
 
           elkkit tail lane-detection-service-*.log --metric IoU
 
+          elkkit tail a.log --query 'metrictype : IoU and metricscores < 0.5'
+
           kubectl logs -f deploy/lane-a | elkkit tail --json - | jq .metricscores
         """
+        from elkkit.cli.rows import Rows
         from elkkit.line.parser import Parser
         from elkkit.stack.follow import Follower
         from elkkit.usecases.tail import TailCounts, Wanted
@@ -69,12 +90,19 @@ def register(app: typer.Typer) -> None:
 
         contract = out.settings.contract()
         names = files or ["-"]
-        wanted = Wanted(everything, frozenset(model or ()), _metrics(contract, metric or (), out))
+        wanted = Wanted(
+            everything,
+            frozenset(model or ()),
+            _metrics(contract, metric or (), out),
+            None if query is None else _query(contract, query, out),
+            None if since is None else _since(since, datetime.now(UTC)),
+        )
         counts = TailCounts()
-        last = _last(lines)
+        columns = () if fields is None else _fields(contract, fields)
+        last = _last(lines or ("10" if since is None else "all"))
         if "-" in names and sys.stdin is not None and sys.stdin.isatty():
             out.note("reading what is typed; to follow a log, name it: elkkit tail FILE")
-        render = json_line if out.json else Rows(out, contract, names).line
+        render = _json(columns) if out.json else Rows(out, contract, names, columns).line
         with (
             Follower(names, last=last, following=follow, notice=_notice(out), output=_output_fd()) as follower,
             _Stopping(follower) as stopping,
@@ -93,7 +121,7 @@ def register(app: typer.Typer) -> None:
             except KeyboardInterrupt:  # while the output takes no more
                 _drop_output()
             finally:
-                _summarize(out, counts)
+                _summarize(out, counts, wanted)
         code = max((e.exit_code for e in follower.failed), default=ExitCode.DONE)
         raise typer.Exit(ExitCode.INTERRUPTED if stopping.asked else code)
 
@@ -105,6 +133,73 @@ def _last(lines: str) -> int | None:
         return int(lines)
     why = f"{lines!r:.80} is neither a number nor all"
     raise UsageError("--lines is wrong", why=why, hint="elkkit tail --lines 100 FILE, or --lines all")
+
+
+def _query(contract: Contract, text: str, out: Output) -> Matcher:
+    """What the query asks of a line; a name that no field has is worth a note, since it matches nothing."""
+    from elkkit.kql import field_names, matcher, matching_fields, parse
+
+    node = parse(text)
+    types = {name: field.type for name, field in contract.fields.items()}
+    for name in dict.fromkeys(field_names(node)):
+        known = any(field in types for field in matching_fields(name, types))
+        if not known and not any(field.startswith(f"{name}.") for field in types):
+            out.note(f"note: {name} is none of the contract's fields{_near(str(name), types)}")
+    return matcher(node, contract)
+
+
+def _since(text: str, now: datetime) -> int:
+    """The moment, in milliseconds since 1970."""
+    import re
+
+    from elkkit.kql import event_moment
+
+    ago = re.fullmatch(r"([0-9]{1,9})([smhdw])", text, re.ASCII)
+    try:
+        if ago:
+            units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+            text = (now - timedelta(**{units[ago[2]]: int(ago[1])})).isoformat()
+    except OverflowError:
+        text = "0001-01-01"
+    moment = event_moment(text)
+    if moment is None:
+        why = f"{text!r:.80} is neither a time such as 2026-11-22T10:00Z nor one ago such as 15m, 2h or 1d"
+        raise UsageError("--since is wrong", why=why, hint="elkkit tail --since 15m FILE; times are UTC")
+    return moment
+
+
+def _fields(contract: Contract, text: str) -> tuple[str, ...]:
+    """The fields that were asked for, each once."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    known = [*contract.fields, "file", "offset", "outcome"]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                "--fields is wrong",
+                why=f"{name!r:.80} is none of the contract's fields{_near(name, known)}",
+                hint=f"its fields are {', '.join(known)}",
+            )
+    if not names:
+        raise UsageError("--fields is wrong", why="it names no field", hint="elkkit tail --fields @timestamp,message")
+    return names
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The names that may have been meant."""
+    import difflib
+
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), lower, 3)
+    close = close or [k for k in lower if name.lower() in k.split(".")][:3]
+    return f"; did you mean {' or '.join(lower[k] for k in close)}?" if close else ""
+
+
+def _json(fields: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes]:
+    """Records as JSON lines: whole, or those fields of it that were asked for, and the outcome."""
+    if not fields:
+        return json_line
+    names = [name for name in fields if name != "outcome"]
+    return lambda r: json_line({"outcome": r["outcome"], **{name: r[name] for name in names if name in r}})
 
 
 def _metrics(contract: Contract, names: Sequence[str], out: Output) -> frozenset[str]:
@@ -121,126 +216,6 @@ def _metrics(contract: Contract, names: Sequence[str], out: Output) -> frozenset
             meant = f"; did you mean {spellings[close[0]]}?" if close else "; elkkit config show --json lists them"
             out.note(f"note: {name} is none of the contract's metrics{meant}")
     return frozenset(found.values())
-
-
-# --- one line ---------------------------------------------------------------------------------------------------------
-
-
-def score_text(metric: Metric, score: float) -> str:
-    """A score as people read it: in the metric's format, unless that would show next to nothing of it, or too much."""
-    text = format(score, metric.format)
-    digits = "".join(filter(str.isdigit, text)).lstrip("0")
-    if abs(score) < 1 and len(digits) < 2:
-        return f"{score:.3g}" if score else text
-    return text if len(text) <= 12 else f"{score:.6g}"
-
-
-class Rows:
-    """Records as rows for people. On a terminal a row is one line of it; elsewhere nothing is shortened but text."""
-
-    def __init__(self, out: Output, contract: Contract, files: Sequence[str]) -> None:
-        self._contract = contract
-        self._several = len(files) > 1
-        short = {name: Path(name).name.removesuffix(".log") for name in files}
-        self._labels = short if len(set(short.values())) == len(short) else {name: name for name in files}
-        self._console = out.console()
-        self._colour = self._console.color_system is not None
-        self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        self._terminal = self._console.file.isatty()
-
-    def line(self, record: Mapping[str, Any]) -> bytes:
-        """One row with its line feed."""
-        width = self._console.width if self._terminal else None
-        row = self._row(record, width)
-        if width and _cells(row) > width:
-            from rich.cells import set_cell_size
-
-            row = set_cell_size(row, width - 1) + "…"
-        style = _STYLES.get(record["outcome"])
-        if self._colour and style:
-            from rich.style import Style
-
-            row = Style.parse(style).render(row)
-        return f"{row}\n".encode(self._encoding, "replace")
-
-    def _row(self, record: Mapping[str, Any], width: int | None) -> str:
-        narrow = width if width is not None and self._several else None
-        cell = [_clock(record.get("@timestamp")), _MARKS[record["outcome"]]]
-        if self._several:
-            cell.append(_fit(self._labels[record["file"]], 12, cut=narrow, keep_end=True))
-        version = record.get("model.version")
-        name = record.get("model.name", "-")
-        model = f"{name}:{version}" if version is not None else name
-        cell.append(_fit(model, 12 if narrow and narrow < 100 else 16, cut=width))
-        name = record.get("metrictype")
-        if name is None:
-            return " ".join(
-                [*cell, _text(record, None if width is None else width - sum(map(_cells, cell)) - len(cell))]
-            )
-        metric = self._contract.metric(name)
-        score = record.get("metricscores")
-        cell.append(_fit(name, 17, cut=width))
-        cell.append(f"{record['metricraw'] if score is None else score_text(metric, score):>10}")
-        cell.append(_fit("" if metric.unit == "ratio" or score is None else metric.unit, 2, cut=None))
-        frame = record.get("frame.id", record.get("http.request.id", ""))
-        room = None if width is None else max(8, width - sum(map(_cells, cell)) - len(cell))
-        cell.append(_fit(frame, 0 if room is None else room, cut=room, keep_end=True).rstrip())
-        return " ".join(cell).rstrip()
-
-
-def _clock(timestamp: str | None) -> str:
-    """Hours, minutes and seconds in UTC."""
-    if timestamp is not None:
-        with suppress(ValueError, OverflowError):
-            moment = datetime.fromisoformat(timestamp)
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-            return f"{moment:%H:%M:%S}Z"
-    return "--:--:-- "
-
-
-def _text(record: Mapping[str, Any], room: int | None) -> str:
-    """The text of a line that is no score; of a malformed one, also why."""
-    message = record.get("message", "(no message)")
-    shown = harmless(message[:_LONGEST]).replace("\t", " ")
-    if len(message) > _LONGEST:
-        shown += f"… ({len(message):,} characters)"
-    if record["outcome"] != "malformed":
-        return shown
-    why = f"  (malformed: {harmless(record.get('error.message', 'no reason given')[:_LONGEST])})"
-    if room is not None:
-        shown = _fit(shown, max(24, room - len(why)), cut=room).rstrip()
-    return shown + why
-
-
-def _fit(text: str, width: int, *, cut: int | None, keep_end: bool = False) -> str:
-    """Text filled up to so many cells, and cut to them unless `cut` is None; ids differ at their end."""
-    text = harmless(text).replace("\t", " ")
-    if text.isascii():
-        if len(text) <= width:
-            return text.ljust(width)
-        if cut is None:
-            return text
-        return "…" + text[1 - width :] if keep_end else text[: width - 1] + "…"
-    from rich.cells import set_cell_size
-
-    size = _cells(text)
-    if size <= width or cut is None:
-        return text + " " * max(0, width - size)
-    if not keep_end:
-        return set_cell_size(text, width - 1) + "…"
-    text = text[-width:]
-    while _cells(text) >= width:
-        text = text[1:]
-    return "…" + text + " " * (width - 1 - _cells(text))
-
-
-def _cells(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 # --- beginning and ending ---------------------------------------------------------------------------------------------
@@ -298,13 +273,14 @@ def _notice(out: Output) -> Callable[[str], None]:
     return notice
 
 
-def _summarize(out: Output, counts: TailCounts) -> None:
+def _summarize(out: Output, counts: TailCounts, wanted: Wanted) -> None:
     parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.as_dict().items())
     hidden = []
     if counts.text_hidden:
         hidden.append(f"{counts.text_hidden:,} of text (see them with --all)")
     if counts.filtered:
-        hidden.append(f"{counts.filtered:,} of other models or metrics")
+        plain = wanted.query is None and wanted.since is None
+        hidden.append(f"{counts.filtered:,} {'of other models or metrics' if plain else 'filtered out'}")
     out.note(f"{parts}; not shown: {', '.join(hidden)}" if hidden else parts)
 
 

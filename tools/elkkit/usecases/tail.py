@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from elkkit.kql.dates import event_moment
 from elkkit.line.parser import Outcome, Parsed, Parser
 from elkkit.stack.growing import FollowedLine
 
@@ -21,18 +22,26 @@ class Wanted:
     """Names, or name:version; empty means every model."""
     metrics: frozenset[str] = frozenset()
     """Canonical names; empty means every metric."""
+    query: Callable[[Mapping[str, Any]], bool] | None = None
+    """What the fields of every line shown must match, text and malformed lines too."""
+    since: int | None = None
+    """Milliseconds since 1970; lines of an earlier @timestamp are left out, those that tell no time are not."""
 
-    def includes(self, parsed: Parsed) -> bool:
-        """The line is to be shown. Text and malformed lines that name no model or metric pass those filters."""
+    def passes(self, parsed: Parsed) -> bool:
+        """The filters let the line through. Text and malformed lines that name no model or metric pass those two."""
+        if self.since is not None:
+            moment = event_moment(parsed.fields.get("@timestamp"))
+            if moment is not None and moment < self.since:
+                return False
         score = parsed.outcome in (Outcome.SCORED, Outcome.NOT_FINITE)
-        if parsed.outcome is Outcome.NOT_A_SCORE and not self.text:
-            return False
         model, metric = parsed.fields.get("model.name"), parsed.fields.get("metrictype")
         if self.models and (model is not None or score):
             version = parsed.fields.get("model.version")
             if model not in self.models and f"{model}:{version}" not in self.models:
                 return False
-        return not (self.metrics and (metric is not None or score) and metric not in self.metrics)
+        if self.metrics and (metric is not None or score) and metric not in self.metrics:
+            return False
+        return self.query is None or self.query(parsed.fields)
 
 
 @dataclass
@@ -41,9 +50,9 @@ class TailCounts:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     text_hidden: int = 0
-    """Lines of ordinary text that were not shown."""
+    """Lines of ordinary text that the filters let through and that were not shown."""
     filtered: int = 0
-    """Lines of other models or metrics that were not shown."""
+    """Lines that the filters left out."""
 
     def as_dict(self) -> dict[str, int]:
         """Lines read, and of each outcome."""
@@ -67,9 +76,9 @@ def tail(
             continue
         parsed = judge_followed(parser, line)
         counts.outcomes[parsed.outcome] += 1
-        if wanted.includes(parsed):
-            yield {"file": line.file, "offset": line.offset, "outcome": parsed.outcome, **parsed.fields}
+        if not wanted.passes(parsed):
+            counts.filtered += 1
         elif parsed.outcome is Outcome.NOT_A_SCORE and not wanted.text:
             counts.text_hidden += 1
         else:
-            counts.filtered += 1
+            yield {"file": line.file, "offset": line.offset, "outcome": parsed.outcome, **parsed.fields}

@@ -1,0 +1,45 @@
+"""KQL, Kibana's query language: read it, turn it into Elasticsearch's, or ask it of one event here.
+
+The grammar and its errors are those of Kibana 8.3: what this refuses, Discover refuses too.
+"""
+
+from elkkit.kql.ast import (
+    And,
+    Exists,
+    Is,
+    KqlError,
+    MatchAll,
+    Nested,
+    Node,
+    Not,
+    Or,
+    Range,
+    Wildcard,
+    field_names,
+    matching_fields,
+)
+from elkkit.kql.dates import event_moment
+from elkkit.kql.match import Matcher, matcher
+from elkkit.kql.parser import parse
+from elkkit.kql.query import to_query
+
+__all__ = [
+    "And",
+    "Exists",
+    "Is",
+    "KqlError",
+    "MatchAll",
+    "Matcher",
+    "Nested",
+    "Node",
+    "Not",
+    "Or",
+    "Range",
+    "Wildcard",
+    "event_moment",
+    "field_names",
+    "matcher",
+    "matching_fields",
+    "parse",
+    "to_query",
+]
