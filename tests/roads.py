@@ -76,7 +76,13 @@ _TEXTS = ["a", "", "x" * 40, "night shift", "精度", "\u00e9", "\\", '"', "\t",
 _TEXTS += ["%{message}", "${HOME}", "{{x}}", "0a46c03b90b5b8b6ae31d4b74b34c00e", "0A46C03B90B5B8B6AE31D4B74B34C00E"]
 _VALUES: list[Any] = [None, True, False, "true", [], {}, ["a"], [1, "b", None], {"x": {"y": 1}}]
 _VALUES += [0, -0.0, 1, 42, 3.0, 1.5, 1e16, 1e-5, 123456.75, 1e300, 2**63, -(2**63), 2**70]
-_VALUES += ["2026-11-22T10:00:00.123Z", "2026-11-22T10:00:00+01:00", "2026-11-22 10:00", "yesterday"]
+_VALUES += [
+    "2026-11-22T10:00:00.123Z",
+    "2026-11-22T10:00:00+01:00",
+    "2026-11-22 10:00",
+    "yesterday",
+    "2026-13-22T10:00:00Z",
+]
 _PREFIXES = ["2026-11-22T10:00:00.123456789Z stdout F ", "INFO:root:", " ", "\ufeff", "\x1b[32m", "x "]
 _KEYS = [*CONTRACT.fields, "msg", "model", "event", "frame", "a.b", "host", "log", "@metadata", "_id", "elkkit_work"]
 _BREAKS = ["}", ",", " trailing", "}{", "\r", " ", "]", "NaN", "//x", '"', "\\", "\x00", "\ufeff"]

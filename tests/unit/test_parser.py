@@ -112,6 +112,20 @@ def test_rules_beyond_the_corpus(line, want):
     assert summary(line) == want
 
 
+def test_moments():
+    for text, kept in (("2026-11-22T10:00:00.123456789Z", True), ("2024-02-29T23:59:59+0130", True),
+                       ("2026-02-29T10:00:00Z", False), ("2026-11-22 10:00:00Z", False)):  # fmt: skip
+        fields = PARSER.parse(json.dumps({"message": "x", "@timestamp": text}).encode()).fields
+        assert ("@timestamp" in fields) is kept
+
+
+def test_numbers_beyond_every_double():
+    parser = Parser(extend(load_contract(), fields={"model.size": {"type": "double"}}))
+    for digits in ("9" * 309, "9" * 399, "9" * 5000, "1" + "0" * 25):
+        parsed = parser.parse(b'{"message":"IoU : 0.5","model.size":' + digits.encode() + b"}")
+        assert (parsed.outcome, "model.size" in parsed.fields) == (Outcome.SCORED, len(digits) < 309)
+
+
 def test_invalid_utf8_in_json_is_malformed():
     assert summary(b'{"message":"IoU : 0.5","model.name":"\xff"}') == {"outcome": "malformed"}
     assert summary(b'INFO:root:{"message":"IoU : 0.5","model.name":"\xff"}') == {"outcome": "malformed"}
@@ -150,7 +164,7 @@ def test_fields_are_the_contracts_dotted_or_nested():
 
 def test_values_that_do_not_fit_are_left_out_and_tagged():
     line = {"message": "IoU : 0.5", "event.id": "../x", "frame.index": "seven", "model.name": ["a"], "tags": "mine"}
-    line |= {"@timestamp": "yesterday"}
+    line |= {"@timestamp": "2026-13-22T10:00:00Z"}
     fields = PARSER.parse(json.dumps(line).encode()).fields
     assert fields["tags"] == ["mine", "_invalid_event_id", "_invalid_field"]
     assert not {"event.id", "frame.index", "model.name", "@timestamp"} & set(fields)

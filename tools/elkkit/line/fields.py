@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -88,15 +89,34 @@ def _fit_one(kind: str, value: Any) -> Any:
         whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
         return value if whole else None
     if kind == "double":
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return float(value) if number else None
+        return _finite(value)
     if kind == "date":
-        return value if isinstance(value, str) and _MOMENT.fullmatch(value) else None
+        return value if isinstance(value, str) and _is_moment(value) else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
     return _only(value, str)
+
+
+def _finite(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond every double
+        return None
+
+
+def _is_moment(text: str) -> bool:
+    """Whether a text is a moment that Elasticsearch takes: the form, and a day that there is."""
+    if not _MOMENT.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _only(value: Any, kind: type) -> Any:

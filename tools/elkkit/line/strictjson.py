@@ -25,7 +25,9 @@ def loads(raw: bytes | str) -> Any:
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 400 else float(digits)  # Python refuses very long ones
+    """As orjson and the other engines: beyond 64 bits it is a 64-bit floating-point number."""
+    short = int(digits) if len(digits) <= 20 else None
+    return short if short is not None and -(2**63) <= short < 2**64 else float(digits)
 
 
 def _loads_slowly(raw: bytes | str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from elkkit.contract import Contract, Field
-from elkkit.render.judging import ANYTHING, MAX_NESTING, PARSED, engine_patterns, line_fields, shipper_fields
+from elkkit.line.parser import MAX_NESTING
+from elkkit.render.judging import ANYTHING, PARSED, engine_patterns, line_fields, shipper_fields
 from elkkit.render.templates import NOTE, render
 
 NAME = "lane-eval"

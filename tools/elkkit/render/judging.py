@@ -9,19 +9,6 @@ from dataclasses import dataclass
 from elkkit.contract import Contract, Field
 from elkkit.errors import InternalError
 from elkkit.grok import grok_patterns
-from elkkit.line.parser import MAX_NESTING
-
-__all__ = [
-    "ANYTHING",
-    "JUDGED",
-    "MAX_NESTING",
-    "PARSED",
-    "EnginePatterns",
-    "engine_patterns",
-    "expanded",
-    "line_fields",
-    "shipper_fields",
-]
 
 JUDGED = ("message", "metrictype", "metricscores", "metricraw")
 """Fields that the message's text decides, whatever a JSON line says."""

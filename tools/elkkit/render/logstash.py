@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from elkkit.contract import Contract
-from elkkit.render.judging import MAX_NESTING, engine_patterns, expanded, line_fields, shipper_fields
+from elkkit.line.parser import MAX_NESTING
+from elkkit.render.judging import engine_patterns, expanded, line_fields, shipper_fields
 from elkkit.render.templates import render
 
 WORK = "[@metadata][elkkit]"

@@ -1,3 +1,5 @@
+require "date"
+
 # What a line with a brace is: a JSON object (also behind the prefix of a host, and up to three deep), or ordinary text.
 # Strict RFC 8259, since a lenient reader would take a cut-off or doubled line for a score.
 prefix = Regexp.new({{ prefix | ruby_string }})
@@ -67,7 +69,8 @@ fit_one = lambda do |kind, value|
   when "double"
     next (value.is_a?(Numeric) && value.to_f.finite? ? value.to_f : nil)
   when "date"
-    next (value.is_a?(String) && value.match?(moment) ? value : nil)
+    next nil unless value.is_a?(String) && value.match?(moment)
+    next (Date.valid_date?(value[0, 4].to_i, value[5, 2].to_i, value[8, 2].to_i) ? value : nil)
   end
   case value
   when true, false then value.to_s
