@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import engines
+import shippers
 from elkkit.contract import Contract
 from elkkit.render import elasticsearch
 
@@ -92,6 +93,12 @@ class Node:
         assert status < 300, f"{method} {path}: {status} {json.dumps(answer)[:2000]}"
         return answer
 
+    def stored(self, stream: str, at_least: int) -> int:
+        """How many documents a stream has, or 0 while it has fewer."""
+        self.ask("POST", f"/{stream}/_refresh")
+        count = self.ask("GET", f"/{stream}/_count")[1].get("count", 0)
+        return count if count >= at_least else 0
+
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and answer of one request; a `bytes` body is sent as lines of JSON."""
         lines = isinstance(body, bytes)
@@ -151,22 +158,9 @@ def running(home: Path) -> Iterator[Node]:
     (home / "config" / "opensearch.yml").write_text(_SETTINGS.format(home=home))
     (home / "config" / "log4j2.properties").write_text(_LOGGING)
     paths = [f"-Dopensearch.path.home={home}", f"-Dopensearch.path.conf={home}/config", "-cp", f"{home}/lib/*"]
-    with open(home / "out.log", "wb") as log:
-        process = subprocess.Popen(
-            [java, *_FLAGS, *paths, "org.opensearch.bootstrap.OpenSearch"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    command = [java, *_FLAGS, *paths, "org.opensearch.bootstrap.OpenSearch"]
+    with shippers.running(command, home / "out.log", {}) as process:
         yield _wait(process, home)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], home: Path) -> Node:

@@ -77,19 +77,16 @@ def test_straight_into_the_stream_by_the_ingest_pipeline(tmp_path):
     with opensearch_node.running(tmp_path / "opensearch") as node, opensearch_node.elasticsearch_front(node) as url:
         opensearch_node.install(node, CONTRACT)
 
-        def stored(at_least: int) -> int:
-            node.ask("POST", f"/{CONTRACT.stream}/_refresh")
-            count = node.ask("GET", f"/{CONTRACT.stream}/_count")[1].get("count", 0)
-            return count if count >= at_least else 0
-
         variables = {"ELKKIT_LOG_FILES": str(logs / "*.log*"), "ELKKIT_ELASTICSEARCH_URL": url}
         for registry, wanted in (("first", 502), ("second", 504)):
             log = tmp_path / f"{registry}.log"
             (tmp_path / registry).mkdir()
             command = start("filebeat-elasticsearch.yml", tmp_path / registry)
             with shippers.running(command, log, variables) as process:
-                shippers.wait_for(lambda n=wanted: stored(n), process, log)
+                shippers.wait_for(lambda n=wanted: node.stored(CONTRACT.stream, n), process, log)
         body = {"size": 1000, "query": {"exists": {"field": "event.id"}}}
         hits = node.call("POST", f"/{CONTRACT.stream}/_search", body)["hits"]["hits"]
         assert sorted(h["_id"] for h in hits) == ids
-        assert stored(504) == 504, "500 lines with an id once, two plain lines twice, no ordinary text"
+        assert node.stored(CONTRACT.stream, 504) == 504, (
+            "500 lines with an id once, two plain lines twice, no ordinary text"
+        )

@@ -88,11 +88,6 @@ def test_filebeat_to_logstash_to_the_stream(tmp_path):
     with opensearch_node.running(tmp_path / "opensearch") as node, opensearch_node.elasticsearch_front(node) as url:
         opensearch_node.install(node, CONTRACT)
 
-        def stored(at_least: int) -> int:
-            node.ask("POST", f"/{CONTRACT.stream}/_refresh")
-            count = node.ask("GET", f"/{CONTRACT.stream}/_count")[1].get("count", 0)
-            return count if count >= at_least else 0
-
         variables = {
             "ELKKIT_ELASTICSEARCH_URL": url,
             "ELKKIT_BEATS_PORT": port,
@@ -109,7 +104,7 @@ def test_filebeat_to_logstash_to_the_stream(tmp_path):
                 start += ["--strict.perms=false", "--path.home", tmp_path, "--path.data", tmp_path / registry]
                 wanted_count = 502 if registry == "first" else 504
                 with shippers.running(start, beat, sent):
-                    shippers.wait_for(lambda n=wanted_count: stored(n), process, log)
+                    shippers.wait_for(lambda n=wanted_count: node.stored(CONTRACT.stream, n), process, log)
             body = {"size": 1000, "query": {"exists": {"field": "event.id"}}}
             hits = node.call("POST", f"/{CONTRACT.stream}/_search", body)["hits"]["hits"]
             assert sorted(h["_id"] for h in hits) == ids
@@ -117,4 +112,6 @@ def test_filebeat_to_logstash_to_the_stream(tmp_path):
             one = hits[0]["_source"]
             assert one["log"]["file"]["path"] == str(logs / "scores.log")
             assert one["event"]["dataset"] == "lane.eval"
-            assert stored(504) == 504, "two plain lines, each read twice; ordinary text was dropped"
+            assert node.stored(CONTRACT.stream, 504) == 504, (
+                "two plain lines, each read twice; ordinary text was dropped"
+            )

@@ -29,7 +29,8 @@ from elkkit.cli.rows import _fit, score_text
 from elkkit.contract import load_contract
 from elkkit.line.parser import Parsed, Parser
 from elkkit.stack.growing import FollowedLine
-from elkkit.usecases.tail import TailCounts, Wanted, judge_followed
+from elkkit.usecases.parse import judge_strictly
+from elkkit.usecases.tail import TailCounts, Wanted
 from elkkit.usecases.tail import tail as tail_lines
 
 TAIL = [sys.executable, "-m", "elkkit", "tail"]
@@ -489,8 +490,8 @@ def line(data: bytes, *, ended: bool = True, cut: bool = False) -> FollowedLine:
 @pytest.mark.parametrize("text", ["IoU : 0.83", "Recall : nan"])
 def test_an_unfinished_line_is_never_a_score(text: str) -> None:
     parser = Parser.of()
-    assert judge_followed(parser, line(text.encode())).outcome in ("scored", "not_finite")
-    judged = judge_followed(parser, line(text.encode(), ended=False))
+    assert judge_strictly(parser, line(text.encode())).outcome in ("scored", "not_finite")
+    judged = judge_strictly(parser, line(text.encode(), ended=False))
     assert judged.outcome == "malformed"
     assert judged.fields["tags"] == [parser.contract.malformed_tag]
     assert not {"metrictype", "metricscores", "metricraw"} & set(judged.fields)
@@ -498,13 +499,13 @@ def test_an_unfinished_line_is_never_a_score(text: str) -> None:
 
 def test_an_unfinished_json_object_is_whole_by_itself() -> None:
     text = b'{"message":"IoU : 0.83","model.name":"a"}'
-    assert judge_followed(Parser.of(), line(text, ended=False)).outcome == "scored"
-    assert judge_followed(Parser.of(), line(text[:-1], ended=False)).outcome == "malformed"
+    assert judge_strictly(Parser.of(), line(text, ended=False)).outcome == "scored"
+    assert judge_strictly(Parser.of(), line(text[:-1], ended=False)).outcome == "malformed"
 
 
 def test_an_unfinished_line_of_text_stays_text() -> None:
-    assert judge_followed(Parser.of(), line(b"starting", ended=False)).outcome == "not_a_score"
-    assert judge_followed(Parser.of(), line(b"IoU : 0.5", cut=True)).fields["tags"][-1] == "_malformed_score"
+    assert judge_strictly(Parser.of(), line(b"starting", ended=False)).outcome == "not_a_score"
+    assert judge_strictly(Parser.of(), line(b"IoU : 0.5", cut=True)).fields["tags"][-1] == "_malformed_score"
 
 
 def test_every_line_is_counted() -> None:

@@ -70,6 +70,11 @@ def _dumps(value: Mapping[str, Any]) -> bytes:
     return _HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", text.decode()).encode()
 
 
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Counts for people: `4 read, 1 scored, 0 not finite`."""
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
+
+
 def show_error(error: ElkkitError) -> None:
     """Three lines on standard error: what failed, why, and the next command."""
     print(f"error: {harmless(error.message)}", file=sys.stderr)

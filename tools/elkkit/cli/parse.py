@@ -31,14 +31,14 @@ def register(app: typer.Typer) -> None:
         """
         import orjson
 
-        from elkkit.cli.output import error_record, json_line, status_of
+        from elkkit.cli.output import RESULT_VERSION, counts_text, error_record, json_line, show_error, status_of
         from elkkit.line.parser import Parser
         from elkkit.usecases.parse import ParseCounts, parse_files
 
         counts = ParseCounts()
         records = parse_files(files or ["-"], Parser.of(out.settings.contract()), counts)
         if out.json:  # one envelope, written as it grows: a log may be larger than memory
-            out.write(b'{"elkkit_result_version":1,"command":"parse","data":{"lines":[')
+            out.write(b'{"elkkit_result_version":%d,"command":"parse","data":{"lines":[' % RESULT_VERSION)
             for i, record in enumerate(records):
                 out.write((b",\n" if i else b"\n") + json_line(record).rstrip())
         else:
@@ -46,22 +46,16 @@ def register(app: typer.Typer) -> None:
                 out.write(json_line(record))
         code = max((e.exit_code for e in counts.failed), default=ExitCode.DONE)
         if out.json:
-            tail = {
-                "counts": counts.as_dict(),
+            rest = {
                 "status": "partial" if code and counts.outcomes else status_of(code),
                 "exit_code": int(code),
                 "errors": [error_record(e) for e in counts.failed],
             }
-            text = orjson.dumps(tail)[len(b'{"counts":') :]
-            end = text.index(b"}") + 1
-            out.write(b'\n],"counts":' + text[:end] + b"}" + text[end:] + b"\n")
+            out.write(b'\n],"counts":' + orjson.dumps(counts.as_dict()) + b"}," + orjson.dumps(rest)[1:] + b"\n")
         for name in counts.unterminated:
             out.note(f"note: the last line of {name} has no line feed; it may have been cut off")
-        summary = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.as_dict().items())
-        out.note(f"{summary}")
+        out.note(counts_text(counts.as_dict()))
         if not out.json:
-            from elkkit.cli.output import show_error
-
             for error in counts.failed:
                 show_error(error)
         raise typer.Exit(code)

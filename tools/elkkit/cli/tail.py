@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from elkkit.cli.command import command
-from elkkit.cli.output import Output, envelope, json_line, show_error
+from elkkit.cli.output import Output, counts_text, envelope, json_line, show_error
 from elkkit.errors import ElkkitError, ExitCode, UsageError, from_os_error
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _notice(out: Output) -> Callable[[str], None]:
 
 
 def _summarize(out: Output, counts: TailCounts, wanted: Wanted) -> None:
-    parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.as_dict().items())
+    parts = counts_text(counts.as_dict())
     hidden = []
     if counts.text_hidden:
         hidden.append(f"{counts.text_hidden:,} of text (see them with --all)")

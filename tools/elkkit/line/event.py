@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, SupportsFloat, TypeAlias
 
 from elkkit.contract import Contract
 from elkkit.errors import InputError
-from elkkit.grok import grok_patterns, python_expression
 from elkkit.line.identity import event_id, subject
+from elkkit.line.parser import Parser
 
 Score: TypeAlias = "SupportsFloat | None"
 
@@ -31,7 +29,7 @@ def score_text(score: Score, contract: Contract) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     text = repr(value)
-    if not _number(contract).fullmatch(text):
+    if not Parser.of(contract).is_number(text):
         why = "the line's grammar holds up to 40 digits and magnitudes below 1e308, since engines differ beyond that"
         raise InputError(f"the score {text:.80} cannot be logged", why=why, hint="log it in another unit")
     return text
@@ -53,11 +51,6 @@ def _python_number(score: Score) -> int | float:
     except (TypeError, ValueError, OverflowError) as error:
         why = str(error)
     raise InputError(f"the score {score!r:.80} cannot be logged", why=why, hint="pass one float, or nan")
-
-
-@lru_cache(maxsize=8)
-def _number(contract: Contract) -> re.Pattern[str]:
-    return re.compile(python_expression("%{ELKKIT_NUMBER}", grok_patterns(contract).definitions))
 
 
 def timestamp_text(moment: datetime | None = None) -> str:
@@ -115,7 +108,7 @@ def make_event(
     `metric` is written under its canonical name. `event.id` is set when the fields say what was scored (`frame.id` or
     `http.request.id`). Raises `InputError` for names, numbers and values that the line cannot hold.
     """
-    name = canonical_name(contract, metric)
+    name = Parser.of(contract).written_name(metric)
     given = {k: field_value(contract, k, v) for k, v in (fields or {}).items() if v is not None}
     given["@timestamp"] = timestamp_text(timestamp)
     given["message"] = f"{name} : {score_text(score, contract)}"
@@ -131,10 +124,3 @@ def make_event(
             metric=name,
         )
     return {k: given[k] for k in contract.fields if k in given}
-
-
-def canonical_name(contract: Contract, metric: str) -> str:
-    """The name that a metric is written under. Raises `InputError` where no parser would read it back."""
-    from elkkit.line.parser import Parser
-
-    return Parser.of(contract).written_name(metric)

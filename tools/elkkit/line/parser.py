@@ -177,6 +177,10 @@ class Parser:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
+    def is_number(self, text: str) -> bool:
+        """Whether a text is a number by the line's grammar: finite, and the same to every engine."""
+        return self._number.fullmatch(text) is not None
+
     def written_name(self, metric: str) -> str:
         """The name under which a metric is written, such that reading gives it back.
 

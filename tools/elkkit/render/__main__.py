@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from elkkit.assets import assets_root
+from elkkit.cli.output import show_error
 from elkkit.contract import load_contract
 from elkkit.errors import ElkkitError, ExitCode
 from elkkit.render import generate_all
@@ -40,6 +41,6 @@ if __name__ == "__main__":
     try:
         code = main(sys.argv[1:])
     except ElkkitError as error:
-        print(f"error: {error.message}\nwhy: {error.why}\nhint: {error.hint}", file=sys.stderr)
+        show_error(error)
         code = error.exit_code
     sys.exit(code)

@@ -20,7 +20,7 @@ from elkkit.line.parser import Outcome, Parser
 from elkkit.scores import MetricComparison, Model, Scores, as_data, compare, leading, summary
 from elkkit.scores.statistics import BCA_UP_TO, CONFIDENCE, MIN_PAIRS, RESAMPLES, RESAMPLES_ABOVE, SEED, SIGNIFICANCE
 from elkkit.stack.files import STDIN, read_lines
-from elkkit.usecases.parse import judge
+from elkkit.usecases.parse import judge_strictly
 
 _LOG_FILE = re.compile(r"(?P<stem>.+?)(?P<kind>\.(?:log|txt|out|jsonl?|ndjson))(?:[.-][0-9][0-9T_.-]*)?(?:\.gz)?")
 _MOST_GUESSES = 3
@@ -194,7 +194,7 @@ def _read(
         source = names[file]
         for line in read_lines(file):
             lines += 1
-            parsed = judge(parser, line) if line.ended or line.cut else parser.unfinished(line.data)
+            parsed = judge_strictly(parser, line)
             outcome = parsed.outcome
             if not line.ended and outcome is Outcome.MALFORMED:
                 outcomes["cut_off"] += 1

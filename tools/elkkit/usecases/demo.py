@@ -11,6 +11,7 @@ from typing import Any
 from elkkit.contract import Contract
 from elkkit.errors import InternalError
 from elkkit.usecases.compare import CompareResult, compare_files
+from elkkit.usecases.score import open_frames, score_models
 
 SEED = 7
 """Of the demo's scenes; no model was trained on scenes of this seed."""
@@ -57,17 +58,12 @@ def run_demo(
     there and counts nothing twice. Raises what scoring and comparing raise, and `InternalError` if a line that was
     written is not read back as a score.
     """
-    from elkkit_scoring.batch import score
-    from elkkit_scoring.bundled import bundled_models, find_model
-    from elkkit_scoring.datasets import open_data
-    from elkkit_scoring.model import LaneModel
+    from elkkit_scoring.bundled import bundled_models
 
     started = time.monotonic()
-    models = [LaneModel.load(find_model(name)) for name in bundled_models()]
     run_id = f"demo-seed-{SEED}-frames-{frames}"
-    scored = score(
-        models, open_data(f"scenes:{frames}:{SEED}"), folder, run_id=run_id, contract=contract, progress=progress
-    )
+    scenes = open_frames(f"scenes:{frames}:{SEED}")
+    scored = score_models(bundled_models(), scenes, folder, run_id=run_id, contract=contract, progress=progress)
     comparison = compare_files([str(log) for log in scored.logs], contract, runs=[run_id])
     written = scored.lines_written + scored.skipped_existing
     defined, undefined = (sum(getattr(m, k) for c in comparison.metrics for m in c.models) for k in ("n", "undefined"))

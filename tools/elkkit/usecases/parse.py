@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from elkkit.errors import ElkkitError
 from elkkit.line.parser import Outcome, Parsed, Parser
-from elkkit.stack.files import RawLine, read_lines
+from elkkit.stack.files import read_lines
 
 
 @dataclass
@@ -27,9 +27,25 @@ class ParseCounts:
         return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}}
 
 
-def judge(parser: Parser, line: RawLine) -> Parsed:
-    """What one line is."""
+class _Line(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def cut(self) -> bool: ...
+
+
+def judge(parser: Parser, line: _Line) -> Parsed:
+    """What one line is; a last line without a line feed as if it were whole."""
     return parser.cut_off(line.data) if line.cut else parser.parse(line.data)
+
+
+def judge_strictly(parser: Parser, line: _Line) -> Parsed:
+    """What one line is; never a score where its end may be missing, since `0.8312` begins with `0.8`."""
+    return judge(parser, line) if line.ended or line.cut else parser.unfinished(line.data)
 
 
 def parse_files(files: Sequence[str], parser: Parser, counts: ParseCounts) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from elkkit.kql.dates import event_moment
 from elkkit.line.parser import Outcome, Parsed, Parser
 from elkkit.stack.growing import FollowedLine
+from elkkit.usecases.parse import judge_strictly
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,6 @@ class TailCounts:
         return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}}
 
 
-def judge_followed(parser: Parser, line: FollowedLine) -> Parsed:
-    """What a line is; never a score where its end may be missing, since `0.8312` begins with `0.8`."""
-    if line.cut:
-        return parser.cut_off(line.data)
-    return parser.parse(line.data) if line.ended else parser.unfinished(line.data)
-
-
 def tail(
     lines: Iterable[FollowedLine | None], parser: Parser, wanted: Wanted, counts: TailCounts
 ) -> Iterator[dict[str, Any] | None]:
@@ -74,7 +68,7 @@ def tail(
         if line is None:
             yield None
             continue
-        parsed = judge_followed(parser, line)
+        parsed = judge_strictly(parser, line)
         counts.outcomes[parsed.outcome] += 1
         if not wanted.passes(parsed):
             counts.filtered += 1
