@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elkkit
-from elkkit.contract import load_contract
+from elkkit.contract import extend, load_contract
 from elkkit.errors import InputError, StorageError
 from elkkit.line import MetricLogger, Outcome, Parser, event_id, make_event, score_text, subject
 
@@ -123,6 +123,34 @@ def test_names_that_no_parser_reads_back_are_refused(name):
 def test_fields_that_do_not_fit_are_refused(fields):
     with pytest.raises(InputError):
         make_event(CONTRACT, "IoU", 0.5, fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "fits"),
+    [
+        ("double", 0.5, True), ("double", 7, True), ("double", 10**400, False), ("double", 2**53 + 1, False),
+        ("double", float("nan"), False), ("double", True, False),
+        ("date", "2026-11-22T10:00:00Z", True), ("date", "yesterday", False), ("date", MOMENT, True),
+        ("long", 2**63, False), ("boolean", "true", False), ("keyword", 3, True), ("keyword", 0.5, False),
+        ("keyword", [None], False),
+    ],
+)  # fmt: skip
+def test_a_teams_own_field_is_written_only_as_it_is_read_back(kind, value, fits):
+    contract = extend(CONTRACT, fields={"model.own": {"type": kind, "many": True}})
+    if not fits:
+        with pytest.raises(InputError, match=r"model\.own cannot be logged"):
+            make_event(contract, "IoU", 0.5, fields={"model.own": value})
+        return
+    event = make_event(contract, "IoU", 0.5, fields={"model.own": value})
+    assert Parser.of(contract).parse(json.dumps(event).encode()).fields["model.own"] == event["model.own"]
+
+
+def test_an_integer_too_long_to_print_is_refused_all_the_same():
+    with pytest.raises(InputError, match="of type int"):
+        score_text(10**5000, CONTRACT)
+    with pytest.raises(InputError) as caught:
+        make_event(CONTRACT, "IoU", 0.5, fields={"frame.index": 10**5000})
+    assert caught.value.why == "of type int does not fit the type long"
 
 
 def test_public_face(monkeypatch, tmp_path):

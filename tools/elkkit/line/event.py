@@ -9,6 +9,7 @@ from typing import Any, SupportsFloat, TypeAlias
 
 from elkkit.contract import Contract
 from elkkit.errors import InputError
+from elkkit.line.fields import TEXT_TYPES, fit_value
 from elkkit.line.identity import event_id, subject
 from elkkit.line.parser import Parser
 
@@ -50,7 +51,14 @@ def _python_number(score: Score) -> int | float:
             why = f"{type(score).__name__} is not a number"
     except (TypeError, ValueError, OverflowError) as error:
         why = str(error)
-    raise InputError(f"the score {score!r:.80} cannot be logged", why=why, hint="pass one float, or nan")
+    raise InputError(f"the score {_shown(score)} cannot be logged", why=why, hint="pass one float, or nan")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python prints no integer of thousands of digits
+        return f"of type {type(value).__name__}"
 
 
 def timestamp_text(moment: datetime | None = None) -> str:
@@ -73,26 +81,25 @@ def field_value(contract: Contract, name: str, value: Any) -> Any:
 
 
 def _single(name: str, kind: str, value: Any) -> Any:
-    fits = True
-    if kind == "boolean":
-        fits = isinstance(value, bool)
-    elif kind == "long":
-        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-    elif kind == "double":
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    elif kind == "date" and isinstance(value, datetime):
+    """The value, where reading gives back just that."""
+    if kind == "date" and isinstance(value, datetime):
         return timestamp_text(value)
-    else:
-        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        fits = isinstance(value, str) and 0 < len(value) <= MAX_KEYWORD
-        try:
-            fits = fits and value.encode("utf-8") is not None
-        except UnicodeEncodeError:
-            fits = False
-    if not fits:
-        why = f"{value!r:.80} does not fit the type {kind}"
+    if kind in TEXT_TYPES and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    read = fit_value(kind, value)
+    if read is None or read != value or (isinstance(value, str) and not _is_writable(value)):
+        why = f"{_shown(value)} does not fit the type {kind}"
         raise InputError(f"the field {name} cannot be logged", why=why, hint="see the field table in the README")
     return value
+
+
+def _is_writable(text: str) -> bool:
+    """Whether a text is neither empty nor too long, and has a form in UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(text) <= MAX_KEYWORD
 
 
 def make_event(

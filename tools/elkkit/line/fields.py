@@ -15,7 +15,7 @@ from elkkit.line.identity import is_event_id
 _JUDGED = frozenset({"message", "metrictype", "metricscores", "metricraw"})
 """Fields that the message decides, whatever the object says."""
 _MAX_DEPTH = 8
-_TEXT = frozenset({"keyword", "constant_keyword", "match_only_text"})
+TEXT_TYPES = frozenset({"keyword", "constant_keyword", "match_only_text"})
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 )
@@ -25,7 +25,7 @@ _MOMENT = re.compile(
 def _plain_text(contract: Contract) -> frozenset[str]:
     """Fields that take any text as it is: most of a line."""
     return frozenset(
-        n for n, f in contract.fields.items() if f.type in _TEXT and n not in {*_JUDGED, "event.id", "tags"}
+        n for n, f in contract.fields.items() if f.type in TEXT_TYPES and n not in {*_JUDGED, "event.id", "tags"}
     )
 
 
@@ -76,13 +76,14 @@ def _flat(value: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[st
 def _fit(field: Field, value: Any) -> Any:
     """The value in its field's type, or None."""
     if isinstance(value, list):
-        items = [_fit_one(field.type, item) for item in value]
+        items = [fit_value(field.type, item) for item in value]
         return items if field.many and None not in items else None
-    one = _fit_one(field.type, value)
+    one = fit_value(field.type, value)
     return [one] if field.name == "tags" and one is not None else one
 
 
-def _fit_one(kind: str, value: Any) -> Any:
+def fit_value(kind: str, value: Any) -> Any:
+    """One value in a field type (`keyword`, `long`, `double` …), or None where it does not fit."""
     if kind == "boolean":
         return {"true": True, "false": False}.get(value) if isinstance(value, str) else _only(value, bool)
     if kind == "long":
