@@ -7,6 +7,7 @@ ElkkitError                 what failed, why, and the next command
 │   └── KqlError            2   a query is not KQL (elkkit.kql)
 ├── StorageError            2   the disk or the file system refused
 ├── UnreachableError        3   a service did not answer, or not in time
+├── ServiceError            3   a service answered that it failed, or cannot do what was asked
 ├── NotAllowedError         4   a service said no to these credentials
 └── InternalError           70  elkkit itself is at fault
 """
@@ -75,6 +76,13 @@ class UnreachableError(ElkkitError):
 
     exit_code = ExitCode.UNREACHABLE
     code = "unreachable"
+
+
+class ServiceError(ElkkitError):
+    """A service answered that it failed, or cannot do what was asked."""
+
+    exit_code = ExitCode.UNREACHABLE
+    code = "service"
 
 
 class NotAllowedError(ElkkitError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ class Setting:
 
     name: str
     short: str
-    default: str | float | None = None
+    default: str | float | bool | None = None
     secret: bool = False
 
     @property
@@ -42,7 +43,11 @@ SETTINGS = {
         Setting("run_id", "id of the run that is scored; minted when absent"),
         Setting("es_url", "address of Elasticsearch"),
         Setting("api_key", "Elasticsearch API key", secret=True),
+        Setting("es_user", "user of Elasticsearch, where there is no API key"),
+        Setting("es_password", "password of that user", secret=True),
         Setting("ca_cert", "file with the certificate authority of Elasticsearch"),
+        Setting("fingerprint", "SHA-256 of the certificate of Elasticsearch, instead of an authority"),
+        Setting("insecure", "take any certificate of Elasticsearch", False),
         Setting("timeout", "seconds to wait for a service", 30.0),
         Setting("color", "colour: auto, always or never", "auto"),
     )
@@ -80,12 +85,21 @@ class Settings:
         return [
             {
                 "name": name,
-                "value": MASK if SETTINGS[name].secret and found.value is not None else found.value,
+                "value": _shown(SETTINGS[name], found.value),
                 "origin": found.origin,
                 "variable": SETTINGS[name].variable,
             }
             for name, found in self.values.items()
         ]
+
+
+def _shown(setting: Setting, value: Any) -> Any:
+    """A value without what is secret in it; an address may hold a password."""
+    if value is None:
+        return None
+    if setting.secret:
+        return MASK
+    return re.sub(r"(?<=://)[^/@]*(?=@)", MASK, value) if isinstance(value, str) else value
 
 
 def _contract(settings: Settings) -> Contract:
@@ -147,6 +161,13 @@ def _find(
 
 def _typed(setting: Setting, value: Any, origin: str) -> Any:
     hint = "elkkit config show  prints every setting with its origin"
+    if isinstance(setting.default, bool):
+        found = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+        if found is None:
+            raise ConfigError(
+                f"{setting.name} is wrong ({origin})", why=f"{value!r} is neither true nor false", hint=hint
+            )
+        return found
     if isinstance(setting.default, float):
         try:
             return float(value)

@@ -37,6 +37,44 @@ _COMMON = {
 }
 _DEFAULTS = {"as_json": False, "quiet": False, "verbose": 0, "debug": False, "config": None, "color": None}
 
+_ELASTIC = {
+    "es_url": Annotated[
+        str | None,
+        typer.Option("--es-url", metavar="URL", help="Elasticsearch, instead of the embedded one (ELKKIT_ES_URL).",
+                     rich_help_panel="Elasticsearch"),
+    ],
+    "es_user": Annotated[
+        str | None,
+        typer.Option("--es-user", metavar="NAME", help="User; the password comes from ELKKIT_ES_PASSWORD, an API key "
+                     "from ELKKIT_API_KEY.", rich_help_panel="Elasticsearch"),
+    ],
+    "ca_cert": Annotated[
+        str | None,
+        typer.Option("--ca-cert", metavar="FILE", help="Certificate authority to trust (ELKKIT_CA_CERT).",
+                     rich_help_panel="Elasticsearch"),
+    ],
+    "fingerprint": Annotated[
+        str | None,
+        typer.Option("--fingerprint", metavar="SHA256", help="Certificate to trust (ELKKIT_FINGERPRINT).",
+                     rich_help_panel="Elasticsearch"),
+    ],
+    "insecure": Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Trust any certificate (ELKKIT_INSECURE).", rich_help_panel="Elasticsearch"),
+    ],
+    "timeout": Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="For one request (ELKKIT_TIMEOUT).  [default: 30]",
+                     rich_help_panel="Elasticsearch"),
+    ],
+    "namespace": Annotated[
+        str | None,
+        typer.Option("--namespace", metavar="NAME", help="Of the stream (ELKKIT_NAMESPACE).  [default: default]",
+                     rich_help_panel="Elasticsearch"),
+    ],
+}  # fmt: skip
+"""Settings that commands which speak to Elasticsearch take as options too."""
+
 
 class ElkkitGroup(TyperGroup):
     """Runs commands; every error of theirs is shown here, for people or as JSON, and becomes an exit code."""
@@ -120,22 +158,29 @@ def _unexpected(error: Exception) -> ElkkitError:
     return ours
 
 
-def command(app: typer.Typer, name: str, *, full_name: str | None = None) -> Callable[[Callable[..., None]], Any]:
-    """Register a command whose first parameter is its `Output`; the options that all commands take are added."""
+def command(
+    app: typer.Typer, name: str, *, full_name: str | None = None, elastic: bool = False
+) -> Callable[[Callable[..., None]], Any]:
+    """Register a command whose first parameter is its `Output`; the options that all commands take are added.
+
+    `elastic`: also those that say how Elasticsearch is reached; they are in `Output.settings`.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for n, p in signature.parameters.items() if n != "out"]
+        flags = _ELASTIC if elastic else {}
         common = [
-            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[n], annotation=a)
-            for n, a in _COMMON.items()
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(n), annotation=a)
+            for n, a in {**flags, **_COMMON}.items()
         ]
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
             options = {n: given.pop(n) for n in _COMMON}
             options.pop("debug")  # read where errors are shown
-            function(_output(full_name or name, **options), **given)
+            given_flags = {n: given.pop(n) for n in flags}
+            function(_output(full_name or name, given_flags, **options), **given)
 
         run.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
@@ -145,12 +190,21 @@ def command(app: typer.Typer, name: str, *, full_name: str | None = None) -> Cal
     return register
 
 
-def _output(name: str, *, as_json: bool, quiet: bool, verbose: int, config: Path | None, color: str | None) -> Output:
+def _output(
+    name: str,
+    flags: dict[str, Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    config: Path | None,
+    color: str | None,
+) -> Output:
     from elkkit.settings import load_settings
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other", hint=f"elkkit {name} --help")
-    settings = load_settings({"color": color}, config=config)
+    settings = load_settings({**flags, "color": color}, config=config)
     if settings["color"] not in ("auto", "always", "never"):
         raise UsageError("the colour setting is wrong", why=f"{settings['color']!r} is none of auto, always, never",
                          hint=f"elkkit {name} --color auto")  # fmt: skip
