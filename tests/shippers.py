@@ -31,11 +31,11 @@ def filebeat() -> Path:
     return Path(FILEBEAT)
 
 
-def through_logstash(config: Path, lines: list[bytes], work: Path, **variables: str) -> bytes:
-    """What the stdin pipeline prints for some lines, in their order."""
-    command = [logstash() / "bin" / "logstash", "-f", config, "--path.data", work, "-w", "1", "--log.level", "error"]
+def through_logstash(config: Path, lines: list[bytes], work: Path, *, workers: int = 1, **variables: str) -> bytes:
+    """What the stdin pipeline prints for some lines; in their order, with one worker."""
+    command = [logstash() / "bin" / "logstash", "-f", config, "--path.data", work, "-w", str(workers)]
     done = subprocess.run(
-        [*command, "--api.enabled", "false"],
+        [*command, "--log.level", "error", "--api.enabled", "false"],
         input=b"".join(line + b"\n" for line in lines),
         capture_output=True,
         check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,3 +84,10 @@ def test_generated_json_lines(judge):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_lines(judge, name):
     assert differences(judge, [HOSTILE[name]]) == []
+
+
+def test_workers_share_no_frame():
+    """JRuby keeps the last match of a pattern in the frame, and all calls of a lambda share one."""
+    code = re.sub(r"^\s*#.*$", "", ruby_filter(CONTRACT), flags=re.MULTILINE)
+    assert not re.search(r"\blambda\b|->|\bproc\b", code)
+    assert "def elkkit_read(event)" in code

@@ -30,7 +30,7 @@ class Filter
   end
 
   def call(event)
-    @elkkit_read.call(event)
+    elkkit_read(event)
   end
 end
 

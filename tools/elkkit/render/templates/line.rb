@@ -2,37 +2,39 @@ require "date"
 
 # What a line with a brace is: a JSON object (also behind the prefix of a host, and up to three deep), or ordinary text.
 # Strict RFC 8259, since a lenient reader would take a cut-off or doubled line for a score.
-prefix = Regexp.new({{ prefix | ruby_string }})
-colour = Regexp.new({{ contract.colour | ruby_string }})
-types = {
+# Methods, not lambdas: workers run this at once, and JRuby keeps the last match of a pattern in the frame, which
+# all calls of a lambda share.
+@elkkit_prefix = Regexp.new({{ prefix | ruby_string }})
+@elkkit_colour = Regexp.new({{ contract.colour | ruby_string }})
+@elkkit_types = {
 {% for field in fields %}
   {{ field.name | tojson }} => {{ field.type | tojson }},
 {% endfor %}
 }
-many = [{{ many | map("tojson") | join(", ") }}]
-shippers = [{{ shippers | map("tojson") | join(", ") }}]
-content_end = /[^ \t\r\uFEFF]/
+@elkkit_many = [{{ many | map("tojson") | join(", ") }}]
+@elkkit_shippers = [{{ shippers | map("tojson") | join(", ") }}]
+@elkkit_content_end = /[^ \t\r\uFEFF]/
 token = /[\[\]{}:, \t\r\n]++|"(?:[^"\\\x00-\x1f]++|\\(?:["\\\/bfnrt]|u\h\h\h\h))*+"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+(?![0-9.eE+-])|true|false|null/
-tokens = /\A(?:#{token})*+\z/
-escape = /\\(?:u[dD][89abAB]\h\h\\u[dD][c-fC-F]\h\h|[^u])/
-lone = /\\u[dD][89a-fA-F]/
-long = /"(?:[^"\\]|\\.)*+"|-?[0-9]{309,}/ # an integer that would only cost time: it is infinite as a number
-moment = /\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)\z/
+@elkkit_tokens = /\A(?:#{token})*+\z/
+@elkkit_escape = /\\(?:u[dD][89abAB]\h\h\\u[dD][c-fC-F]\h\h|[^u])/
+@elkkit_lone = /\\u[dD][89a-fA-F]/
+@elkkit_long = /"(?:[^"\\]|\\.)*+"|-?[0-9]{309,}/ # an integer that would only cost time: it is infinite as a number
+@elkkit_moment = /\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)\z/
 
-parse = lambda do |text|
-  next nil unless text.valid_encoding? && text.match?(tokens) && !text.gsub(escape, "").match?(lone)
+def elkkit_parse(text)
+  return nil unless text.valid_encoding? && text.match?(@elkkit_tokens) && !text.gsub(@elkkit_escape, "").match?(@elkkit_lone)
   begin
-    text = text.gsub(long) { |t| t.start_with?("\"") ? t : t[/\A-?/] + "1e999" } if text.match?(/[0-9]{309}/)
+    text = text.gsub(@elkkit_long) { |t| t.start_with?("\"") ? t : t[/\A-?/] + "1e999" } if text.match?(/[0-9]{309}/)
     JSON.parse(text, max_nesting: 1000)
   rescue JSON::ParserError
     nil
   end
 end
 
-flat = lambda do |value, above, depth, found|
+def elkkit_flat(value, above, depth, found)
   value.each do |key, item|
     if item.is_a?(Hash) && depth < 8
-      flat.call(item, above + key + ".", depth + 1, found)
+      elkkit_flat(item, above + key + ".", depth + 1, found)
     else
       found << [above + key, item]
     end
@@ -41,10 +43,10 @@ flat = lambda do |value, above, depth, found|
 end
 
 # a decimal number as Python writes it
-shown = lambda do |value|
+def elkkit_shown(value)
   sign = value.to_s.start_with?("-") ? "-" : ""
-  next sign + "inf" if value.infinite?
-  next sign + "0.0" if value.zero?
+  return sign + "inf" if value.infinite?
+  return sign + "0.0" if value.zero?
   mantissa, power = value.abs.to_s.split("e")
   whole, part = mantissa.split(".")
   digits = (whole + part).sub(/\A0+/, "")
@@ -52,53 +54,53 @@ shown = lambda do |value|
   digits = digits.sub(/0+\z/, "")
   if exponent < -4 || exponent >= 16
     fraction = digits.length > 1 ? "." + digits[1..-1] : ""
-    next sign + digits[0] + fraction + (exponent < 0 ? "e-" : "e+") + exponent.abs.to_s.rjust(2, "0")
+    return sign + digits[0] + fraction + (exponent < 0 ? "e-" : "e+") + exponent.abs.to_s.rjust(2, "0")
   end
-  next sign + "0." + "0" * (-exponent - 1) + digits if exponent < 0
+  return sign + "0." + "0" * (-exponent - 1) + digits if exponent < 0
   digits = digits.ljust(exponent + 1, "0")
   sign + digits[0..exponent] + "." + (digits[exponent + 1..-1].empty? ? "0" : digits[exponent + 1..-1])
 end
 
-fit_one = lambda do |kind, value|
+def elkkit_fit_one(kind, value)
   case kind
   when "boolean"
-    next value if value == true || value == false
-    next({ "true" => true, "false" => false }[value])
+    return value if value == true || value == false
+    return({ "true" => true, "false" => false }[value])
   when "long"
-    next (value.is_a?(Integer) && value >= -2**63 && value < 2**63 ? value : nil)
+    return (value.is_a?(Integer) && value >= -2**63 && value < 2**63 ? value : nil)
   when "double"
-    next (value.is_a?(Numeric) && value.to_f.finite? ? value.to_f : nil)
+    return (value.is_a?(Numeric) && value.to_f.finite? ? value.to_f : nil)
   when "date"
-    next nil unless value.is_a?(String) && value.match?(moment)
-    next (Date.valid_date?(value[0, 4].to_i, value[5, 2].to_i, value[8, 2].to_i) ? value : nil)
+    return nil unless value.is_a?(String) && value.match?(@elkkit_moment)
+    return (Date.valid_date?(value[0, 4].to_i, value[5, 2].to_i, value[8, 2].to_i) ? value : nil)
   end
   case value
   when true, false then value.to_s
-  when Float then shown.call(value)
-  when Integer then value < -2**63 || value >= 2**64 ? fit_one.call(kind, value.to_f) : value.to_s
+  when Float then elkkit_shown(value)
+  when Integer then value < -2**63 || value >= 2**64 ? elkkit_fit_one(kind, value.to_f) : value.to_s
   when String then value
   end
 end
 
-fit = lambda do |name, value|
+def elkkit_fit(name, value)
   if value.is_a?(Array)
-    items = value.map { |item| fit_one.call(types[name], item) }
-    next (many.include?(name) && !items.include?(nil) ? items : nil)
+    items = value.map { |item| elkkit_fit_one(@elkkit_types[name], item) }
+    return (@elkkit_many.include?(name) && !items.include?(nil) ? items : nil)
   end
-  one = fit_one.call(types[name], value)
+  one = elkkit_fit_one(@elkkit_types[name], value)
   name == "tags" && !one.nil? ? [one] : one
 end
 
-read_fields = lambda do |value|
+def elkkit_read_fields(value)
   found = {}
   wrong = []
-  flat.call(value, "", 0, []).each do |name, item|
-    next unless types.key?(name) && !item.nil?
+  elkkit_flat(value, "", 0, []).each do |name, item|
+    next unless @elkkit_types.key?(name) && !item.nil?
     if name == "event.id" && !(item.is_a?(String) && item.match?(/\A[0-9a-f]{32}\z/))
       wrong << {{ contract.invalid_id_tag | tojson }}
       next
     end
-    fitted = fit.call(name, item)
+    fitted = elkkit_fit(name, item)
     fitted.nil? ? wrong << {{ contract.invalid_field_tag | tojson }} : found[name] = fitted
   end
   found["tags"] = (found["tags"] || []) + wrong.uniq.sort unless wrong.empty?
@@ -106,18 +108,18 @@ read_fields = lambda do |value|
 end
 
 # the text to judge, without colour codes too, the fields around it, and the outcome where that is decided already
-judge = lambda do |text|
+def elkkit_judge(text)
   fields = {}
   depth = 0
   # what the input made of a line that is not UTF-8
-  next [text, text, fields, "malformed"] if text.start_with?("{\\\"") && text.include?("\\x")
+  return [text, text, fields, "malformed"] if text.start_with?("{\\\"") && text.include?("\\x")
   loop do
-    content = text.gsub(colour, "")
-    rest = prefix.match(content).post_match
+    content = text.gsub(@elkkit_colour, "")
+    rest = @elkkit_prefix.match(content).post_match
     break [text, content, fields, nil] unless depth < {{ max_nesting }} && rest.start_with?("{")
-    value = parse.call(rest[0..rest.rindex(content_end)])
+    value = elkkit_parse(rest[0..rest.rindex(@elkkit_content_end)])
     break [text, content, fields, rest.match?(/\A\{[ \t]*"/) ? "malformed" : "not_a_score"] if value.nil?
-    fields = fields.merge(read_fields.call(value))
+    fields = fields.merge(elkkit_read_fields(value))
     message = value["message"]
     break [text, content, fields, "not_a_score"] unless message.is_a?(String)
     text = message
@@ -125,8 +127,8 @@ judge = lambda do |text|
   end
 end
 
-@elkkit_read = lambda do |event|
-  text, content, fields, outcome = judge.call(event.get("message"))
+def elkkit_read(event)
+  text, content, fields, outcome = elkkit_judge(event.get("message"))
   event.set("message", text)
   event.set("{{ work }}[text]", content)
   event.set("{{ work }}[outcome]", outcome) unless outcome.nil?
@@ -137,7 +139,7 @@ end
       event.set("tags", Array(event.get("tags")) + value)
     else
       reference = "[" + name.split(".").join("][") + "]"
-      event.set(reference, value) unless shippers.include?(name) && !event.get(reference).nil?
+      event.set(reference, value) unless @elkkit_shippers.include?(name) && !event.get(reference).nil?
     end
   end
 end
