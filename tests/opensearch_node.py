@@ -182,22 +182,19 @@ def _wait(process: subprocess.Popen[bytes], home: Path) -> Node:
 
 def install(node: Node, contract: Contract) -> None:
     """Put templates and pipelines as they are generated, less what OpenSearch does not have."""
-    settings = json.loads(elasticsearch.settings_template(contract))
-    del settings["template"]["settings"]["index"]["lifecycle"]
-    template = json.loads(elasticsearch.index_template(contract))
-    del template["ignore_missing_component_templates"]
+    prefix = elasticsearch.name(contract)
     components = {
-        "mappings": json.loads(elasticsearch.mappings_template(contract)),
-        "settings": settings,
-        "custom": json.loads(elasticsearch.custom_template(contract)),
+        "mappings": elasticsearch.mappings_body(contract),
+        "settings": elasticsearch.settings_body(contract, elasticsearch.Abilities(lifecycle=False)),
+        "custom": elasticsearch.custom_body(contract),
     }
     for name, body in components.items():
-        node.call("PUT", f"/_component_template/{elasticsearch.NAME}@{name}", body)
-    node.call("PUT", "/_index_template/logs-lane.eval", template)
-    node.call(
-        "PUT", f"/_ingest/pipeline/{elasticsearch.OBJECT_PIPELINE}", json.loads(elasticsearch.object_pipeline(contract))
-    )
-    node.call("PUT", f"/_ingest/pipeline/{elasticsearch.NAME}", json.loads(elasticsearch.pipeline(contract)))
+        node.call("PUT", f"/_component_template/{prefix}@{name}", body)
+    template = elasticsearch.index_template_body(contract)
+    node.call("PUT", f"/_index_template/{elasticsearch.index_template_name(contract)}", template)
+    inner = elasticsearch.object_pipeline_name(contract)
+    node.call("PUT", f"/_ingest/pipeline/{inner}", elasticsearch.object_pipeline_body(contract))
+    node.call("PUT", f"/_ingest/pipeline/{prefix}", elasticsearch.pipeline_body(contract))
 
 
 @contextmanager
@@ -209,6 +206,7 @@ def elasticsearch_front(node: Node) -> Iterator[str]:
 
     class Front(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer in one packet: with two, the second waits for the first one's receipt
 
         def do_GET(self) -> None:
             path = self.path.split("?")[0].rstrip("/")
@@ -220,7 +218,13 @@ def elasticsearch_front(node: Node) -> Iterator[str]:
                 self._pass_on()
 
         def do_HEAD(self) -> None:
-            self._answer(200, b"")
+            if self.path.rstrip("/") == "":
+                self._answer(200, b"")
+            else:
+                self._pass_on()
+
+        def do_DELETE(self) -> None:
+            self._pass_on()
 
         def do_POST(self) -> None:
             self._pass_on()

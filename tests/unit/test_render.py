@@ -125,10 +125,10 @@ def test_mappings_hold_every_field_and_nothing_else():
 
 
 def test_bare_template_uses_only_types_of_a_bare_server():
-    body = json.loads(elasticsearch.bare_index_template(CONTRACT))
+    body = json.loads(elasticsearch.bare_mappings_template(CONTRACT))
     kinds = {m["type"] for m in mapped(body["template"]["mappings"]["properties"]).values()}
     assert not kinds & {"constant_keyword", "match_only_text", "scaled_float", "wildcard", "unsigned_long"}
-    assert "data_stream" not in body
+    assert "data_stream" not in json.loads(elasticsearch.bare_index_template(CONTRACT))
 
 
 def test_index_template_wins_over_the_built_in_one_and_takes_the_stream():
@@ -141,10 +141,11 @@ def test_index_template_wins_over_the_built_in_one_and_takes_the_stream():
 
 
 def test_file_names_are_the_ids_that_the_files_use():
+    inner = elasticsearch.object_pipeline_name(CONTRACT)
     pipelines = [p.rsplit("/", 1)[1] for p in FILES if "/ingest_pipeline/" in p]
-    assert pipelines == [f"{elasticsearch.OBJECT_PIPELINE}.json", f"{elasticsearch.NAME}.json"]
+    assert pipelines == [f"{inner}.json", f"{elasticsearch.name(CONTRACT)}.json"]
     called = {s["pipeline"]["name"] for s in json.loads(FILES[path_of(pipelines[1])])["processors"] if "pipeline" in s}
-    assert called == {elasticsearch.OBJECT_PIPELINE}
+    assert called == {inner}
     settings = json.loads(elasticsearch.settings_template(CONTRACT))["template"]["settings"]["index"]
     assert f"{settings['lifecycle']['name']}.json" in [p.rsplit("/", 1)[1] for p in FILES]
 

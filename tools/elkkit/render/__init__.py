@@ -22,6 +22,8 @@ OUTPUTS: tuple[tuple[str, Generator], ...] = (
     (f"{_ELASTICSEARCH}/ingest_pipeline/lane-eval-object.json", elasticsearch.object_pipeline),
     (f"{_ELASTICSEARCH}/ingest_pipeline/lane-eval.json", elasticsearch.pipeline),
     (f"{_ELASTICSEARCH}/logsdb/component_template/lane-eval@settings.json", elasticsearch.logsdb_settings_template),
+    (f"{_ELASTICSEARCH}/bare/component_template/lane-eval@mappings.json", elasticsearch.bare_mappings_template),
+    (f"{_ELASTICSEARCH}/bare/component_template/lane-eval@settings.json", elasticsearch.bare_settings_template),
     (f"{_ELASTICSEARCH}/bare/index_template/logs-lane.eval.json", elasticsearch.bare_index_template),
     ("logstash/pipeline/lane-eval.conf", logstash.current),
     ("logstash/pipeline-8.3/lane-eval.conf", logstash.old_names),

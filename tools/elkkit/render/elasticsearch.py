@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from elkkit.contract import Contract, Field
@@ -11,8 +12,6 @@ from elkkit.line.parser import MAX_NESTING
 from elkkit.render.judging import ANYTHING, PARSED, engine_patterns, line_fields, shipper_fields
 from elkkit.render.templates import NOTE, render
 
-NAME = "lane-eval"
-OBJECT_PIPELINE = f"{NAME}-object"
 PRIORITY = 200
 """Above 100, the priority of Elasticsearch's own template for `logs-*-*`."""
 LONGEST_KEYWORD = 1024
@@ -21,6 +20,40 @@ WORK = "elkkit_work"
 ALL = "elkkit_all"
 """Set to true by a shipper that wants ordinary text kept too."""
 _EDGE = " \t\r\ufeff"
+OWNER = "elkkit"
+"""`_meta.managed_by` of everything that elkkit puts on a server."""
+
+
+def name(contract: Contract) -> str:
+    """What the objects of a dataset are called: `lane-eval` for `lane.eval`. Two datasets never share one."""
+    return contract.dataset.replace(".", "-")  # a dataset holds no hyphen
+
+
+def object_pipeline_name(contract: Contract) -> str:
+    """The pipeline that reads one JSON object of a line."""
+    return f"{name(contract)}-object"
+
+
+def index_template_name(contract: Contract) -> str:
+    """The index template, one for all namespaces of the dataset."""
+    return f"logs-{contract.dataset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the server that templates are for can do."""
+
+    bare: bool = False
+    """It lacks its modules, as the embedded one does: fewer types, no data streams."""
+    logsdb: bool = False
+    best_compression: bool = True
+    lifecycle: bool = True
+    """It has ILM."""
+
+
+_FULL = Abilities()
+_LOGSDB = Abilities(logsdb=True)
+_BARE = Abilities(bare=True, best_compression=False, lifecycle=False)
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -28,7 +61,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def _meta(contract: Contract) -> dict[str, Any]:
-    return {"generated_by": NOTE, "managed_by": "elkkit", "contract_version": contract.version}
+    return {"generated_by": NOTE, "managed_by": OWNER, "contract_version": contract.version}
 
 
 # --- templates -------------------------------------------------------------------------------------------------------
@@ -58,77 +91,100 @@ def properties(contract: Contract, *, bare: bool = False) -> dict[str, Any]:
     return root
 
 
-def _mappings(contract: Contract, *, bare: bool = False) -> dict[str, Any]:
-    return {"_meta": _meta(contract), "dynamic": False, "properties": properties(contract, bare=bare)}
+def mappings_body(contract: Contract, abilities: Abilities = _FULL) -> dict[str, Any]:
+    """Component template `lane-eval@mappings`."""
+    fields = properties(contract, bare=abilities.bare)
+    mappings = {"_meta": _meta(contract), "dynamic": False, "properties": fields}
+    return {"template": {"mappings": mappings}, "_meta": _meta(contract)}
+
+
+def settings_body(contract: Contract, abilities: Abilities = _FULL) -> dict[str, Any]:
+    """Component template `lane-eval@settings`."""
+    index: dict[str, Any] = {}
+    if abilities.lifecycle:
+        index["lifecycle"] = {"name": f"{name(contract)}@lifecycle"}
+    if abilities.logsdb:
+        index["mode"] = "logsdb"
+    elif abilities.best_compression:
+        index["codec"] = "best_compression"
+    index["mapping"] = {"ignore_malformed": False}
+    if abilities.logsdb and abilities.bare:
+        index["mapping"]["source"] = {"mode": "stored"}  # a synthetic source is not the bytes that were sent
+    if not abilities.logsdb:
+        index["sort"] = {"field": ["@timestamp"], "order": ["desc"]}
+    if abilities.bare:
+        index["number_of_replicas"] = 0  # one node, always
+    return {"template": {"settings": {"index": index}}, "_meta": _meta(contract)}
+
+
+def custom_body(contract: Contract) -> dict[str, Any]:
+    """Component template `lane-eval@custom`: empty, for the user's own settings, and never overwritten."""
+    return {"template": {}, "_meta": {**_meta(contract), "for": "your own settings and mappings"}}
+
+
+def index_template_body(contract: Contract, abilities: Abilities = _FULL) -> dict[str, Any]:
+    """Index template of the data streams `logs-<dataset>-*`, or of the indices behind an alias of that name."""
+    return {
+        "index_patterns": [f"logs-{contract.dataset}-*"],
+        **({} if abilities.bare else {"data_stream": {}}),
+        "priority": PRIORITY,
+        "composed_of": [f"{name(contract)}@{part}" for part in ("mappings", "settings", "custom")],
+        "_meta": _meta(contract),
+    }
 
 
 def mappings_template(contract: Contract) -> str:
     """Component template `lane-eval@mappings`."""
-    return _json({"template": {"mappings": _mappings(contract)}, "_meta": _meta(contract)})
+    return _json(mappings_body(contract))
 
 
 def settings_template(contract: Contract) -> str:
     """Component template `lane-eval@settings`, for every server from 8.0."""
-    index = {
-        "lifecycle": {"name": f"{NAME}@lifecycle"},
-        "codec": "best_compression",
-        "mapping": {"ignore_malformed": False},
-        "sort": {"field": ["@timestamp"], "order": ["desc"]},
-    }
-    return _json({"template": {"settings": {"index": index}}, "_meta": _meta(contract)})
+    return _json(settings_body(contract))
 
 
 def logsdb_settings_template(contract: Contract) -> str:
     """The same for servers that have logsdb (8.17 and later): less disk, and an order of documents of its own."""
-    index = {
-        "lifecycle": {"name": f"{NAME}@lifecycle"},
-        "mode": "logsdb",
-        "mapping": {"ignore_malformed": False},
-    }
-    return _json({"template": {"settings": {"index": index}}, "_meta": _meta(contract)})
+    return _json(settings_body(contract, _LOGSDB))
 
 
 def custom_template(contract: Contract) -> str:
-    """Component template `lane-eval@custom`: empty, for the user's own settings, and never overwritten."""
-    return _json({"template": {}, "_meta": {**_meta(contract), "for": "your own settings and mappings"}})
+    """Component template `lane-eval@custom`."""
+    return _json(custom_body(contract))
 
 
 def index_template(contract: Contract) -> str:
     """Index template of the data streams `logs-<dataset>-*`."""
-    return _json(
-        {
-            "index_patterns": [f"logs-{contract.dataset}-*"],
-            "data_stream": {},
-            "priority": PRIORITY,
-            "composed_of": [f"{NAME}@mappings", f"{NAME}@settings", f"{NAME}@custom"],
-            "ignore_missing_component_templates": [f"{NAME}@custom"],
-            "_meta": _meta(contract),
-        }
-    )
+    return _json(index_template_body(contract))
+
+
+def bare_mappings_template(contract: Contract) -> str:
+    """Component template `lane-eval@mappings` of an Elasticsearch without its modules."""
+    return _json(mappings_body(contract, _BARE))
+
+
+def bare_settings_template(contract: Contract) -> str:
+    """Component template `lane-eval@settings` of an Elasticsearch without its modules and native compression."""
+    return _json(settings_body(contract, _BARE))
 
 
 def bare_index_template(contract: Contract) -> str:
-    """The one template of a bare Elasticsearch, without its modules: the stream's name is a plain index there."""
-    return _json(
-        {
-            "index_patterns": [f"logs-{contract.dataset}-*"],
-            "priority": PRIORITY,
-            "template": {
-                "settings": {"index": {"mapping": {"ignore_malformed": False}, "number_of_replicas": 0}},
-                "mappings": _mappings(contract, bare=True),
-            },
-            "_meta": _meta(contract),
-        }
-    )
+    """Index template of a bare Elasticsearch, where the stream's name is an alias."""
+    return _json(index_template_body(contract, _BARE))
 
 
-def lifecycle_policy(contract: Contract) -> str:
+def lifecycle_body(contract: Contract) -> dict[str, Any]:
     """ILM policy `lane-eval@lifecycle`: a new backing index each month or 25 GB, kept for two years."""
     phases = {
         "hot": {"actions": {"rollover": {"max_age": "30d", "max_primary_shard_size": "25gb"}}},
         "delete": {"min_age": "730d", "actions": {"delete": {}}},
     }
-    return _json({"policy": {"phases": phases, "_meta": _meta(contract)}})
+    return {"policy": {"phases": phases, "_meta": _meta(contract)}}
+
+
+def lifecycle_policy(contract: Contract) -> str:
+    """ILM policy `lane-eval@lifecycle`."""
+    return _json(lifecycle_body(contract))
 
 
 # --- ingest pipelines ------------------------------------------------------------------------------------------------
@@ -144,7 +200,7 @@ def _colour(contract: Contract, **extra: Any) -> dict[str, Any]:
     return {"gsub": {**extra, **away}}
 
 
-def pipeline(contract: Contract) -> str:
+def pipeline_body(contract: Contract) -> dict[str, Any]:
     """Ingest pipeline `lane-eval`: a raw line in `message` becomes an event, a marked line, or nothing."""
     patterns = engine_patterns(contract, lambda name: f"{WORK}.{name}", "double")
     undecided = f"ctx.{WORK}.outcome == null"
@@ -161,7 +217,7 @@ def pipeline(contract: Contract) -> str:
     processors = [
         {"remove": {"field": [WORK, *PARSED], "ignore_missing": True}},
         _script("begin.painless", tag="begin"),
-        *({"pipeline": {"name": OBJECT_PIPELINE, "if": object_if}} for _ in range(MAX_NESTING)),
+        *({"pipeline": {"name": object_pipeline_name(contract), "if": object_if}} for _ in range(MAX_NESTING)),
         _colour(contract, **{"if": undecided}),
         {
             "grok": {
@@ -184,10 +240,10 @@ def pipeline(contract: Contract) -> str:
         clock,
     ]
     about = f"Makes events of the lines that a scorer writes. {NOTE}"
-    return _json({"description": about, "version": contract.version, "processors": processors, "on_failure": failed})
+    return {"description": about, "version": contract.version, "processors": processors, "on_failure": failed}
 
 
-def object_pipeline(contract: Contract) -> str:
+def object_pipeline_body(contract: Contract) -> dict[str, Any]:
     """Ingest pipeline `lane-eval-object`: one JSON object of a line, if there is one; called by `lane-eval`."""
     patterns = engine_patterns(contract, lambda name: f"{WORK}.{name}", "double")
     params = {
@@ -207,5 +263,15 @@ def object_pipeline(contract: Contract) -> str:
         },
         _script("object.painless", params, tag="object"),
     ]
-    about = f"Reads one JSON object of a line, for the pipeline {NAME}. {NOTE}"
-    return _json({"description": about, "version": contract.version, "processors": processors})
+    about = f"Reads one JSON object of a line, for the pipeline {name(contract)}. {NOTE}"
+    return {"description": about, "version": contract.version, "processors": processors}
+
+
+def pipeline(contract: Contract) -> str:
+    """Ingest pipeline `lane-eval`."""
+    return _json(pipeline_body(contract))
+
+
+def object_pipeline(contract: Contract) -> str:
+    """Ingest pipeline `lane-eval-object`."""
+    return _json(object_pipeline_body(contract))

@@ -61,5 +61,5 @@ def _file(contract: Contract, *, about: tuple[str, ...], output: str, on_kuberne
         logstash=LOGSTASH_ON_ECK if on_kubernetes else _LOGSTASH_HERE,
         output=output,
         paths=_CONTAINERS if on_kubernetes else _LINES,
-        pipeline=elasticsearch.NAME,
+        pipeline=elasticsearch.name(contract),
     )

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from elkkit.errors import ConfigError, ElkkitError, NotAllowedError, ServiceError, UnreachableError
+from elkkit.errors import ConfigError
+from elkkit.stack.elasticerrors import asking, foreign, is_elasticsearch, reason, worded
 
 if TYPE_CHECKING:
-    from elasticsearch import ApiError, Elasticsearch
+    from elasticsearch import Elasticsearch
 
     from elkkit.settings import Settings
+
+__all__ = ["LOGSDB", "OLDEST", "Connection", "Elastic", "Server", "asking", "connect", "open_client", "reason",
+           "split_url", "worded"]  # fmt: skip
 
 OLDEST = (8, 0)
 """The oldest server whose answers the client understands."""
 LOGSDB = (8, 17)
 """The first server on which logsdb is ready for use."""
-_LONGEST_REASON = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,13 @@ class Connection:
         if not 0 < settings["timeout"] < 86_400:
             raise ConfigError("the timeout is wrong", why="it must be more than 0 seconds and less than a day",
                               hint="--timeout 30")  # fmt: skip
+        api_key = settings["api_key"]
+        if api_key and not re.fullmatch(r"[\x21-\x7e]+", api_key):
+            raise ConfigError("the API key is wrong", why="it holds a blank or a letter that no key has",
+                              hint="give the key in its encoded form, one word: ELKKIT_API_KEY=KEY")  # fmt: skip
         return cls(
             url=url,
-            api_key=settings["api_key"],
+            api_key=api_key,
             user=user or settings["es_user"],
             password=password or settings["es_password"],
             ca_cert=ca_cert,
@@ -78,7 +84,7 @@ def split_url(address: str) -> tuple[str, str | None, str | None]:
     """Address without user and password, then those two. Raises `ConfigError`; its text holds no password."""
     hint = "give scheme, host and port, for example --es-url https://localhost:9200"
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(address.strip())
         port = parts.port
     except ValueError:
         raise ConfigError("the address of Elasticsearch is wrong", why="its port or host is no such thing",
@@ -175,7 +181,8 @@ def open_client(connection: Connection, **options: Any) -> Elasticsearch:
     if connection.api_key:
         given["api_key"] = connection.api_key
     elif connection.user is not None:
-        given["basic_auth"] = (connection.user, connection.password or "")
+        pair = f"{connection.user}:{connection.password or ''}"
+        given["basic_auth"] = base64.b64encode(pair.encode()).decode()  # the client's own way takes ASCII only
     if connection.url.startswith("https:"):
         if connection.insecure:
             given |= {"verify_certs": False, "ssl_show_warn": False}
@@ -193,117 +200,28 @@ def _probe(client: Elasticsearch, connection: Connection) -> Server:
     try:
         told = client.info()
     except ApiError as error:
-        if error.status_code != 405:
+        if error.status_code != 405 or not is_elasticsearch(error):
             raise
         return _probe_bare(client, connection)
-    version = str(told["version"]["number"])
+    try:
+        version, cluster = str(told["version"]["number"]), str(told["cluster_name"])
+    except (KeyError, TypeError):
+        raise foreign(connection.url, "it answers, but does not say which version it is") from None
     found = re.match(r"(\d+)\.(\d+)", version)
     number = (int(found[1]), int(found[2])) if found else (0, 0)
     if number < OLDEST:
-        raise _foreign(connection.url, f"it is Elasticsearch {version}, and 8.0 is the oldest that elkkit speaks to")
-    return Server(connection.url, number, version, str(told["cluster_name"]))
+        raise foreign(connection.url, f"it is Elasticsearch {version}, and 8.0 is the oldest that elkkit speaks to")
+    return Server(connection.url, number, version, cluster)
 
 
 def _probe_bare(client: Elasticsearch, connection: Connection) -> Server:
     told = client.nodes.info(node_id="_local", filter_path="cluster_name,nodes.*.version,nodes.*.attributes")
-    node = next(iter(told["nodes"].values()))
-    version = str(node["version"])
-    major, minor = version.split(".")[:2]
-    zstd = node.get("attributes", {}).get("zstd") == "true"
-    return Server(connection.url, (int(major), int(minor)), version, str(told["cluster_name"]), bare=True, zstd=zstd)
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def asking(what: str, url: str) -> Iterator[None]:
-    """Turn the client's errors into elkkit's; `what` is a verb phrase, `url` the address without credentials."""
-    from elasticsearch import ApiError, TransportError, UnsupportedProductError
-
     try:
-        yield
-    except ElkkitError:
-        raise
-    except (ApiError, TransportError, UnsupportedProductError) as error:
-        raise worded(error, what, url) from error
-
-
-def worded(error: Exception, what: str, url: str) -> ElkkitError:
-    """A client's error as one of elkkit's."""
-    from elasticsearch import ApiError, ConnectionTimeout, TransportError, UnsupportedProductError
-    from elasticsearch import SSLError as TlsError
-
-    if isinstance(error, UnsupportedProductError):
-        return _foreign(url, _what_answered(error.body, error.meta.headers))
-    if isinstance(error, ConnectionTimeout):
-        return UnreachableError(f"cannot {what}", why=f"{url} gave no answer in time", hint="--timeout SECONDS")
-    if isinstance(error, TlsError):
-        hint = "trust its authority with --ca-cert FILE, or this certificate with --fingerprint SHA256"
-        return UnreachableError(f"cannot {what}: {url} is not trusted", why=_plain(error), hint=hint)
-    if isinstance(error, TransportError):
-        hint = "elkkit status  shows which Elasticsearch is used and why"
-        return UnreachableError(f"cannot {what}: {url} is not reachable", why=_plain(error), hint=hint)
-    if not isinstance(error, ApiError):
-        raise error
-    return _answered(error, what, url)
-
-
-def _answered(error: ApiError, what: str, url: str) -> ElkkitError:
-    status, why = error.status_code, reason(error.body) or error.message
-    if status == 401:
-        hint = (
-            "set ELKKIT_API_KEY, or ELKKIT_ES_USER and ELKKIT_ES_PASSWORD; elkkit config show  tells what is in force"
-        )
-        return NotAllowedError(f"cannot {what}: {url} wants other credentials", why=why, hint=hint)
-    if status == 403:
-        return NotAllowedError(f"cannot {what}: {url} does not allow it", why=why,
-                               hint="use an API key or a user with that privilege")  # fmt: skip
-    if status in (400, 406) and "media_type_header_exception" in error.message:
-        return _foreign(url, f"it is too old for elkkit, or too new: {why}")
-    if status in (429, 502, 503, 504):
-        return UnreachableError(f"cannot {what}: {url} answers {status}", why=why, hint="try again later")
-    return ServiceError(f"cannot {what}: {url} answers {status}", why=why, hint="elkkit status")
-
-
-def reason(body: object) -> str:
-    """Why a request failed, in the server's words: the root cause where it names one."""
-    found: object = body
-    if isinstance(body, Mapping):
-        found = body.get("error", body)
-    if isinstance(found, Mapping):
-        causes = found.get("root_cause")
-        if isinstance(causes, list) and causes and isinstance(causes[0], Mapping):
-            found = causes[0]
-        text, cause = found.get("reason"), found.get("caused_by")
-        if isinstance(cause, Mapping) and cause.get("reason") and cause["reason"] != text:
-            text = f"{text}: {cause['reason']}"
-        found = text or found.get("type") or ""
-    return str(found or "")[:_LONGEST_REASON]
-
-
-def _plain(error: Exception) -> str:
-    """A transport error's innermost reason, without the objects that Python puts around it."""
-    text = str(getattr(error, "message", "") or error)
-    for mark in (">: ", "object at "):
-        text = text.rpartition(mark)[2] if mark == ">: " else re.sub(r"<[^<>]*object at[^<>]*>:? ?", "", text)
-    return re.sub(r"^\((.*)\)$", r"\1", text.strip())[:_LONGEST_REASON]
-
-
-def _foreign(url: str, why: str) -> ElkkitError:
-    hint = "name an Elasticsearch 8 or 9: --es-url URL, or ELKKIT_ES_URL"
-    return ConfigError(f"{url} is no Elasticsearch that elkkit can use", why=why, hint=hint)
-
-
-def _what_answered(body: object, headers: Mapping[str, str]) -> str:
-    """What a server is that does not say that it is Elasticsearch."""
-    if isinstance(body, Mapping) and isinstance(body.get("version"), Mapping):
-        version = body["version"]
-        number = str(version.get("number", "?"))[:40]
-        if version.get("distribution") == "opensearch":
-            return f"it is OpenSearch {number}"
-        return f"it says version {number}, and not that it is Elasticsearch 7.14 or later"
-    if isinstance(body, str) and (title := re.search(r"<title[^>]*>\s*([^<]{1,120})", body, re.IGNORECASE)):
-        return f"a web page answered, titled {title[1].strip()!r}: a login page or a proxy?"
-    kind = str(headers.get("content-type", "something"))[:80]
-    return f"something else answered, with {kind} and without Elasticsearch's product header"
+        node = next(iter(told["nodes"].values()))
+        version, cluster = str(node["version"]), str(told["cluster_name"])
+        major, minor = version.split(".")[:2]
+        number = (int(major), int(minor))
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        raise foreign(connection.url, "it answers, but does not say which version it is") from None
+    zstd = node.get("attributes", {}).get("zstd") == "true"
+    return Server(connection.url, number, version, cluster, bare=True, zstd=zstd)
