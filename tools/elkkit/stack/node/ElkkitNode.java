@@ -1,3 +1,4 @@
+import java.io.PrintStream;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.file.Files;
@@ -22,16 +23,26 @@ import org.elasticsearch.plugins.PluginsUtils;
  */
 public final class ElkkitNode {
     private static final long LOOK_MILLIS = 500;
+    private static final long CLOSE_SECONDS = 15;
 
-    public static void main(String[] args) throws Exception {
+    /** As Java started with it; Elasticsearch redirects it into its log, which may not be there yet or not any more. */
+    private static final PrintStream ERRORS = System.err;
+
+    public static void main(String[] args) {
         Path lease = Path.of(System.getProperty("elkkit.lease"));
         Path keep = Path.of(System.getProperty("elkkit.keep"));
-        CountDownLatch unused = new CountDownLatch(1);
-        Thread watch = new Thread(() -> awaitLastUser(lease, keep, unused), "elkkit-lease");
+        Thread watch = new Thread(() -> awaitLastUser(lease, keep), "elkkit-lease");
         watch.setDaemon(true);
         watch.start();
+        try {
+            run(Path.of(System.getProperty("es.path.home")));
+        } catch (Throwable error) {
+            error.printStackTrace(ERRORS);
+            Runtime.getRuntime().halt(1); // threads of a node that is half there would keep the process alive
+        }
+    }
 
-        Path home = Path.of(System.getProperty("es.path.home"));
+    private static void run(Path home) throws Exception {
         Environment environment = InternalSettingsPreparer.prepareEnvironment(
             Settings.EMPTY, Map.of("path.home", home.toString()), home.resolve("config"), () -> "elkkit");
         LogConfigurator.setNodeName("elkkit");
@@ -44,36 +55,46 @@ public final class ElkkitNode {
         Node node = new Node(environment, plugins);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> close(node), "elkkit-close"));
         node.start();
-        unused.await();
-        System.exit(0);
+        new CountDownLatch(1).await();
     }
 
-    /** Returns once no user is left, with the lease locked until this process ends, so that nobody comes too late. */
-    private static void awaitLastUser(Path lease, Path keep, CountDownLatch unused) {
+    /** Ends the process once no user is left, with the lease locked until then, so that nobody comes too late. */
+    private static void awaitLastUser(Path lease, Path keep) {
         try {
             FileChannel channel = FileChannel.open(lease, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
             while (true) {
                 FileLock lock = channel.lock();
                 if (!Files.exists(keep)) {
-                    unused.countDown();
-                    return;
+                    break;
                 }
                 lock.release();
                 Thread.sleep(LOOK_MILLIS);
             }
         } catch (Exception error) {
-            error.printStackTrace();
-            unused.countDown();
+            error.printStackTrace(ERRORS);
         }
+        System.exit(0);
     }
 
     private static void close(Node node) {
+        Thread limit = new Thread(() -> haltLate(), "elkkit-limit"); // users wait for the lease of one that hangs
+        limit.setDaemon(true);
+        limit.start();
         try {
             node.prepareForClose();
             node.close();
             node.awaitClose(10, TimeUnit.SECONDS);
         } catch (Exception error) {
-            error.printStackTrace();
+            error.printStackTrace(ERRORS);
         }
+    }
+
+    private static void haltLate() {
+        try {
+            TimeUnit.SECONDS.sleep(CLOSE_SECONDS);
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+        }
+        Runtime.getRuntime().halt(2);
     }
 }
