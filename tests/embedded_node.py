@@ -11,7 +11,7 @@ import pytest
 
 from elkkit.stack import embedded
 from elkkit.stack.embedded import Engine
-from elkkit.stack.java import find_javas
+from elkkit.stack.embedded.java import find_javas
 
 
 def available() -> None:

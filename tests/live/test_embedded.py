@@ -19,11 +19,11 @@ from elasticsearch import Elasticsearch
 
 import embedded_node
 from elkkit.errors import UnreachableError
-from elkkit.stack import embedded, nodefiles
-from elkkit.stack.embedded import EngineMissingError
-from elkkit.stack.java import Java, find_javas
-from elkkit.stack.nodefiles import RELEASES, Place
-from elkkit.stack.nodeprocess import lives
+from elkkit.stack import embedded
+from elkkit.stack.embedded import EngineMissingError, files, node
+from elkkit.stack.embedded.files import RELEASES, Place
+from elkkit.stack.embedded.java import Java, find_javas
+from elkkit.stack.embedded.process import lives
 
 pytestmark = pytest.mark.full
 
@@ -253,7 +253,7 @@ def test_a_jar_cut_in_half_is_noticed_and_mended(state, monkeypatch):
     whole, told = jar.read_bytes(), []
     jar.write_bytes(whole[: len(whole) // 2])
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "find_maven", lambda: None)
+        patch.setattr(node, "find_maven", lambda: None)
         with pytest.raises(EngineMissingError, match="Maven, which fetches the embedded one"):
             embedded.using(install=True, state=state).__enter__()
     with embedded.using(install=True, state=state, tell=told.append):
@@ -284,9 +284,9 @@ def test_a_java_without_a_compiler_will_do(tmp_path):
     runtime = Java(bare, java.version)
     assert runtime.compiler is None
     told = []
-    jar = nodefiles._eclipse_compiler(java, Path(shutil.which("mvn")), told.append)
-    nodefiles.javas.compile_file(
-        nodefiles.LAUNCHER, release.folder / "lib", tmp_path, java=runtime, release=release.java,
+    jar = files._eclipse_compiler(java, Path(shutil.which("mvn")), told.append)
+    files.javas.compile_file(
+        files.LAUNCHER, release.folder / "lib", tmp_path, java=runtime, release=release.java,
         other_compiler=lambda: jar,
     )  # fmt: skip
     assert (tmp_path / "ElkkitNode.class").stat().st_size > 1000

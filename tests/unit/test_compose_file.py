@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from elkkit.assets import asset
-from elkkit.stack.nodefiles import RELEASES
+from elkkit.stack.embedded.files import RELEASES
 
 COMPOSE = yaml.safe_load(asset("compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]

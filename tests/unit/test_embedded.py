@@ -19,10 +19,10 @@ import pytest
 from elkkit.errors import ConfigError, StorageError, UnreachableError
 from elkkit.folders import cache_folder, private, state_folder
 from elkkit.settings import load_settings
-from elkkit.stack import embedded, lease, maven, nodefailure, nodefiles, nodeprocess
-from elkkit.stack.embedded import EngineMissingError
-from elkkit.stack.java import Java, find_javas
-from elkkit.stack.nodefiles import RELEASES, Place
+from elkkit.stack import embedded
+from elkkit.stack.embedded import EngineMissingError, failure, files, lease, maven, node, process
+from elkkit.stack.embedded.files import RELEASES, Place
+from elkkit.stack.embedded.java import Java, find_javas
 from elkkit.usecases import engine as usecase
 
 ES9, ES8 = RELEASES
@@ -46,7 +46,7 @@ def state(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ELKKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("elkkit.stack.java.FOLDERS", ())
+    monkeypatch.setattr("elkkit.stack.embedded.java.FOLDERS", ())
     return tmp_path / "state"
 
 
@@ -96,19 +96,19 @@ def test_a_java_home_that_leads_nowhere_is_passed_over(tmp_path):
     [([17], (ES8, 17)), ([21], (ES9, 21)), ([17, 25], (ES8, 17)), ([11, 25], (ES9, 25)), ([11], None), ([], None)],
 )
 def test_the_first_java_decides_the_version(tmp_path, versions, expected):
-    choice = embedded.choose(Place.of(tmp_path), [java(v) for v in versions])
+    choice = node.choose(Place.of(tmp_path), [java(v) for v in versions])
     assert (choice and (choice[0], choice[1].version)) == expected
 
 
 def test_data_decide_before_java(tmp_path):
     place = Place.of(tmp_path)
     (place.data(ES8.version) / "_state").mkdir(parents=True)
-    assert embedded.choose(place, [java(21)])[0] == ES9  # no index, so nothing is lost
+    assert node.choose(place, [java(21)])[0] == ES9  # no index, so nothing is lost
     (place.data(ES8.version) / "indices" / "uuid").mkdir(parents=True)
-    assert embedded.choose(place, [java(21)])[0] == ES8
+    assert node.choose(place, [java(21)])[0] == ES8
     (place.data(ES9.version) / "indices" / "uuid").mkdir(parents=True)
-    assert embedded.choose(place, [java(17), java(21)]) == (ES9, java(21))
-    assert embedded.choose(place, [java(17)])[0] == ES8
+    assert node.choose(place, [java(17), java(21)]) == (ES9, java(21))
+    assert node.choose(place, [java(17)])[0] == ES8
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------
@@ -232,22 +232,22 @@ def test_mavens_own_words():
 
 
 def test_sizes_are_looked_at(state):
-    assert nodefiles.broken_size(ES8) == "sizes.json"
+    assert files.broken_size(ES8) == "sizes.json"
     (ES8.folder / "lib").mkdir(parents=True)
     (ES8.folder / "lib" / "a.jar").write_bytes(b"12345")
     (ES8.folder / "sizes.json").write_text('{"lib/a.jar": 5}')
-    assert nodefiles.broken_size(ES8) is None
+    assert files.broken_size(ES8) is None
     (ES8.folder / "lib" / "a.jar").write_bytes(b"12")
-    assert nodefiles.broken_size(ES8) == "lib/a.jar"
+    assert files.broken_size(ES8) == "lib/a.jar"
     (ES8.folder / "lib" / "a.jar").unlink()
-    assert nodefiles.broken_size(ES8) == "lib/a.jar"
+    assert files.broken_size(ES8) == "lib/a.jar"
     (ES8.folder / "sizes.json").write_text("[1")
-    assert nodefiles.broken_size(ES8) == "sizes.json"
+    assert files.broken_size(ES8) == "sizes.json"
 
 
 def test_a_file_is_replaced_whole(tmp_path):
     (tmp_path / "x").write_text("old")
-    nodefiles.write(tmp_path / "x", b"new")
+    files.write(tmp_path / "x", b"new")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"x": "new"}
 
 
@@ -258,7 +258,7 @@ def test_the_node_listens_on_the_loopback_address_only(state):
     home = Place.of(None).home(ES8.version)
     private(home / "logs")
     (home / "logs" / "http.ports").write_text("127.0.0.1:1\n")
-    nodefiles.prepare_home(home, ES8, "abc")
+    files.prepare_home(home, ES8, "abc")
     settings = dict(line.split(": ") for line in (home / "config/elasticsearch.yml").read_text().splitlines())
     assert settings["network.host"] == "127.0.0.1"
     assert settings["cluster.name"] == "elkkit-abc"
@@ -271,13 +271,13 @@ def test_the_node_listens_on_the_loopback_address_only(state):
 
 @pytest.mark.parametrize("heap", ["512m", "1g", "2G", "128M"])
 def test_heaps(heap):
-    assert nodeprocess.checked_heap(heap) == heap
+    assert process.checked_heap(heap) == heap
 
 
 @pytest.mark.parametrize("heap", ["", "512", "64m", "0g", "-1g", "1t", "512m -Xint", "１g"])
 def test_heaps_that_are_none(heap):
     with pytest.raises(ConfigError, match="the heap's size is wrong"):
-        nodeprocess.checked_heap(heap)
+        process.checked_heap(heap)
 
 
 def record(place: Place, **changed: object) -> None:
@@ -296,7 +296,7 @@ def test_a_record_that_makes_no_sense_is_none(state, text):
     place = Place.of(None)
     private(place.root)
     place.record.write_text(text)
-    assert nodeprocess.read_record(place) is None
+    assert process.read_record(place) is None
     assert embedded.running() is None
     assert embedded.down() is None
 
@@ -320,7 +320,7 @@ def test_ours_is_known_by_its_token(state):
         place = Place.of(None)
         record(place, pid=ours.pid)
         for _ in range(100):  # until the child is Python
-            if nodeprocess.alive(nodeprocess.read_record(place)):
+            if process.alive(process.read_record(place)):
                 break
             time.sleep(0.05)
         record(place, pid=ours.pid, token="ab")
@@ -366,7 +366,7 @@ def test_whoever_answers_at_our_address_must_be_our_cluster(monkeypatch, told, e
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        assert nodeprocess.health(f"http://127.0.0.1:{server.server_port}", "abc", 5) == expected
+        assert process.health(f"http://127.0.0.1:{server.server_port}", "abc", 5) == expected
     finally:
         server.shutdown()
         server.server_close()
@@ -460,7 +460,7 @@ def test_a_failed_start_is_told_in_words(tmp_path, java_log, log, code, kind, sa
     (tmp_path / "logs" / "java.log").write_text(java_log)
     earlier = "[2025][ERROR][o.e.Old] No space left on device, a year ago\n"
     (tmp_path / "logs" / "elasticsearch.log").write_text(earlier + log)
-    error = nodefailure.failure(tmp_path, code, "1g", len(earlier))
+    error = failure.failure(tmp_path, code, "1g", len(earlier))
     assert type(error) is kind
     text = f"{error} {error.hint}"
     assert [s for s in said if s not in text] == []
@@ -472,7 +472,7 @@ def test_a_full_disk_that_takes_no_log_either(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     (tmp_path / "logs").mkdir()
-    assert type(nodefailure.failure(tmp_path, 1, "1g", 0)) is StorageError
+    assert type(failure.failure(tmp_path, 1, "1g", 0)) is StorageError
 
 
 def test_a_state_folder_that_cannot_be_written(tmp_path):

@@ -13,7 +13,7 @@ from elkkit.settings import Settings
 from elkkit.stack import embedded
 from elkkit.stack.elastic import Connection, Elastic, connect
 from elkkit.stack.embedded import Engine
-from elkkit.stack.nodefiles import RELEASES, Place
+from elkkit.stack.embedded.files import RELEASES, Place
 
 if TYPE_CHECKING:
     from threading import Event
@@ -276,8 +276,8 @@ def _count(elastic: Elastic, stream: str) -> int | None:
 
 
 def _startable() -> Startable:
-    from elkkit.stack.java import find_javas
-    from elkkit.stack.maven import find_maven
+    from elkkit.stack.embedded.java import find_javas
+    from elkkit.stack.embedded.maven import find_maven
 
     choice, maven = embedded.would_start(), find_maven()
     return Startable(

@@ -15,9 +15,9 @@ from pathlib import Path
 import orjson
 
 from elkkit.errors import ConfigError, UnreachableError
-from elkkit.stack import nodefiles
-from elkkit.stack.java import UNWANTED, Java
-from elkkit.stack.nodefiles import Place, Release
+from elkkit.stack.embedded import files
+from elkkit.stack.embedded.files import Place, Release
+from elkkit.stack.embedded.java import UNWANTED, Java
 
 ANSWER_SECONDS = 5.0
 """How long a node may take to say how it is."""
@@ -43,7 +43,7 @@ class Record:
 
     def write(self, place: Place) -> None:
         """Save it. Raises `OSError`."""
-        nodefiles.write(place.record, orjson.dumps(asdict(self)))
+        files.write(place.record, orjson.dumps(asdict(self)))
 
 
 def read_record(place: Place) -> Record | None:
@@ -53,7 +53,7 @@ def read_record(place: Place) -> Record | None:
     except (OSError, ValueError, TypeError):
         return None
     sound = isinstance(record.pid, int) and record.pid > 1 and record.token and isinstance(record.token, str)
-    return record if sound and record.version in {r.version for r in nodefiles.RELEASES} else None
+    return record if sound and record.version in {r.version for r in files.RELEASES} else None
 
 
 def alive(record: Record) -> bool:
@@ -98,7 +98,7 @@ def health(url: str, token: str, seconds: float) -> str | None:
         return None
     finally:
         connection.close()
-    if not isinstance(told, dict) or told.get("cluster_name") != nodefiles.cluster_name(token):
+    if not isinstance(told, dict) or told.get("cluster_name") != files.cluster_name(token):
         return None
     # replicas have no place on one node: such an index is yellow for good, and complete
     if told.get("status") == "yellow" and not told.get("initializing_shards"):

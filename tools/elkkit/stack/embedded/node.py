@@ -1,7 +1,7 @@
 """A real Elasticsearch of the user's own, on the loopback address: started once, shared, and gone with its users.
 
-Every process that uses the node holds a lease (`elkkit.stack.lease`); the node ends itself when the last one is gone,
-however that process ended, unless `keep` told it to stay. Nothing here prints: `tell` is given one line a step.
+Every process that uses the node holds a lease (`elkkit.stack.embedded.lease`); the node ends itself when the last one
+is gone, however that process ended, unless `keep` told it to stay. Nothing here prints: `tell` gets one line a step.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from elkkit.assets import asset
 from elkkit.errors import ElkkitError, UnreachableError, from_os_error
 from elkkit.folders import private
-from elkkit.stack import nodefiles, nodeprocess
-from elkkit.stack.java import Java, find_javas
-from elkkit.stack.lease import alone, lease
-from elkkit.stack.maven import find_maven
-from elkkit.stack.nodefailure import JAVA_LOG, LOG, failure, late
-from elkkit.stack.nodefiles import RELEASES, Place, Release
-from elkkit.stack.nodeprocess import Record, alive, read_record, wait_until
+from elkkit.stack.embedded import files, process
+from elkkit.stack.embedded.failure import JAVA_LOG, LOG, failure, late
+from elkkit.stack.embedded.files import RELEASES, Place, Release
+from elkkit.stack.embedded.java import Java, find_javas
+from elkkit.stack.embedded.lease import alone, lease
+from elkkit.stack.embedded.maven import find_maven
+from elkkit.stack.embedded.process import Record, alive, read_record, wait_until
 
 HEAP = "512m"
 READY_SECONDS = 60.0
@@ -68,13 +68,13 @@ def running(state: Path | None = None) -> Engine | None:
     record = read_record(place)
     if record is None or record.url is None or not alive(record):
         return None
-    return _engine(place, record) if nodeprocess.health(record.url, record.token, nodeprocess.ANSWER_SECONDS) else None
+    return _engine(place, record) if process.health(record.url, record.token, process.ANSWER_SECONDS) else None
 
 
 def installed(state: Path | None = None) -> bool:
     """The jars are there, so that a start needs no download."""
     choice = would_start(state)
-    return choice is not None and nodefiles.broken_size(choice[0]) is None
+    return choice is not None and files.broken_size(choice[0]) is None
 
 
 def would_start(state: Path | None = None) -> tuple[Release, Java] | None:
@@ -121,7 +121,7 @@ def using(
     that is started. Raises `EngineMissingError`, `UnreachableError`, `StorageError`, `ConfigError`.
     """
     place = Place.of(state)
-    nodeprocess.checked_heap(heap)
+    process.checked_heap(heap)
     with _disk(place.root):
         private(place.root)
         held = lease(place.lease, seconds=STOP_SECONDS + 10)
@@ -156,7 +156,7 @@ def _ensure(place: Place, install: bool, tell: Callable[[str], None], heap: str,
     with alone(place.starting, lambda: tell("another elkkit is starting Elasticsearch; waiting for it")):
         record = read_record(place)
         if record is not None and alive(record):  # started by now, or by one that died before it was ready
-            ready = nodeprocess.await_ready(place, record, None, seconds)
+            ready = process.await_ready(place, record, None, seconds)
             if isinstance(ready, str):
                 raise UnreachableError("the embedded Elasticsearch runs and is not ready", why=ready,
                                        hint="elkkit down  ends it; the next command starts it anew")  # fmt: skip
@@ -213,7 +213,7 @@ def delete_data(state: Path | None = None) -> None:
 
 def ended(engine: Engine, seconds: float = 0) -> bool:
     """The node's process is gone; waits for that at most so many seconds."""
-    gone = wait_until(lambda: not nodeprocess.lives(engine.pid, engine.home), seconds)
+    gone = wait_until(lambda: not process.lives(engine.pid, engine.home), seconds)
     _reap()
     return gone
 
@@ -234,7 +234,7 @@ def _start_mended(place: Place, install: bool, tell: Callable[[str], None], heap
     try:
         return _start(place, release, java, heap, tell, seconds)
     except ElkkitError:
-        wrong = nodefiles.broken_content(release)
+        wrong = files.broken_content(release)
         if wrong is None:
             raise
         _mend(release, java, wrong, install, tell)
@@ -246,26 +246,26 @@ def _start(
 ) -> Engine:
     """Start a node and wait until it is green. Whatever happens before that ends it again."""
     token, home = place.token(), place.home(release.version)
-    classes = nodefiles.launcher(release, java=java, program=find_maven(), tell=tell)
-    nodefiles.prepare_home(home, release, token)
+    classes = files.launcher(release, java=java, program=find_maven(), tell=tell)
+    files.prepare_home(home, release, token)
     since = _size(home / "logs" / LOG)
     tell(f"starting Elasticsearch {release.version} on Java {java.version}")
-    words = nodeprocess.command(place, release, java, heap, token, classes)
-    process = nodeprocess.spawn(words, home, home / "logs" / JAVA_LOG)
+    words = process.command(place, release, java, heap, token, classes)
+    child = process.spawn(words, home, home / "logs" / JAVA_LOG)
     try:
-        record = Record(process.pid, token, release.version)
+        record = Record(child.pid, token, release.version)
         record.write(place)
-        ready = nodeprocess.await_ready(place, record, process, seconds)
+        ready = process.await_ready(place, record, child, seconds)
         if ready is None:
-            raise failure(home, process.poll(), heap, since)
+            raise failure(home, child.poll(), heap, since)
         if isinstance(ready, str):
             raise late(home, seconds, ready, since)
     except BaseException:
-        process.kill()
-        process.wait()
+        child.kill()
+        child.wait()
         place.record.unlink(missing_ok=True)
         raise
-    _children.append(process)
+    _children.append(child)
     return _engine(place, ready)
 
 
@@ -291,18 +291,18 @@ def _provide(place: Place, install: bool, tell: Callable[[str], None]) -> tuple[
     if release not in (stored := place.with_data()):
         for lost in (r for r in stored if r.java > newest):
             tell(f"the data of Elasticsearch {lost.version} need Java {lost.java}; starting {release.version} without")
-    wrong = nodefiles.broken_size(release)
+    wrong = files.broken_size(release)
     if wrong is not None:
         if release.folder.exists():
             _mend(release, java, wrong, install, tell)
         else:
-            nodefiles.install(release, program=_maven(install), java=java, tell=tell)
+            files.install(release, program=_maven(install), java=java, tell=tell)
     return release, java
 
 
 def _mend(release: Release, java: Java, wrong: str, install: bool, tell: Callable[[str], None]) -> None:
     tell(f"{wrong} of Elasticsearch {release.version} is damaged; mending it")
-    nodefiles.install(release, program=_maven(install), java=java, tell=tell, again=True)
+    files.install(release, program=_maven(install), java=java, tell=tell, again=True)
 
 
 def _maven(install: bool) -> Path:
@@ -315,7 +315,7 @@ def _maven(install: bool) -> Path:
     if not install:
         raise EngineMissingError(
             "no Elasticsearch runs, and the embedded one is not fetched yet", why=_FILES_DO,
-            hint=f"elkkit up  fetches it (about {nodefiles.DOWNLOAD}, once) and starts it; or {_docker()}",
+            hint=f"elkkit up  fetches it (about {files.DOWNLOAD}, once) and starts it; or {_docker()}",
         )  # fmt: skip
     return found
 

@@ -16,12 +16,12 @@ import orjson
 
 from elkkit.errors import UnreachableError
 from elkkit.folders import cache_folder, private, state_folder
-from elkkit.stack import java as javas
-from elkkit.stack import maven
-from elkkit.stack.java import Java
-from elkkit.stack.lease import alone
+from elkkit.stack.embedded import java as javas
+from elkkit.stack.embedded import maven
+from elkkit.stack.embedded.java import Java
+from elkkit.stack.embedded.lease import alone
 
-_FILES = Path(__file__).with_name("node")
+_FILES = Path(__file__).with_name("launcher")
 LAUNCHER = _FILES / "ElkkitNode.java"
 _ECJ = "org.eclipse.jdt:ecj:3.43.0"  # the last line of it that runs on Java 17
 _ECJ_PIN = {"ecj-3.43.0.jar": "c786468c65e906498e7e36ece4e0d04c6d3dd34c9a61b34a3a5b512801911a82"}

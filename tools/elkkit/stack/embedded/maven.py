@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from elkkit.errors import ElkkitError, StorageError, UnreachableError
 
 if TYPE_CHECKING:
-    from elkkit.stack.java import Java
+    from elkkit.stack.embedded.java import Java
 
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
