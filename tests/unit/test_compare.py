@@ -314,8 +314,54 @@ def test_nothing_left_after_choosing(logs, tmp_path):
     assert "nothing to compare" in error_of("--metric", "IoU", "--run", "only-recall", *logs, other)["message"]
 
 
-def test_no_file_at_all():
-    assert run().exit_code == 2
+def test_neither_files_nor_elasticsearch():
+    error = error_of()
+    assert error["message"] == "there is nothing to compare: neither files nor --es were given"
+    assert error["hint"] == "elkkit compare FILES, or elkkit compare --es"
+
+
+@pytest.mark.parametrize("option", [["--es"], ["--es-url", "http://localhost:9"]])
+def test_files_and_elasticsearch(logs, option):
+    error = error_of(*option, *logs)
+    assert error["message"].startswith("files and --es exclude each other")
+
+
+def test_an_address_in_the_settings_alone_is_not_asked(logs, monkeypatch):
+    monkeypatch.setenv("ELKKIT_ES_URL", "http://localhost:9")
+    assert data_of(*logs)["source"] == {"kind": "files"}
+
+
+def test_the_address_as_an_option_asks_elasticsearch():
+    result = run("--es-url", "http://127.0.0.1:9")
+    assert result.exit_code == 3
+    assert "http://127.0.0.1:9 is not reachable" in result.stderr
+
+
+# --- only what matches a query ----------------------------------------------------------------------------------------
+
+
+def test_only_scores_that_match(logs):
+    data = data_of("--query", "frame.index >= 20 and not model.name : lane-c", *logs)
+    assert [m["label"] for m in data["models"]] == ["lane-a:3", "lane-b:1"]
+    assert {(m["n"], m["undefined"]) for one in data["metrics"] for m in one["models"]} == {(20, 0)}
+    assert (data["frames"], data["counts"]["scored"], data["counts"]["left_out"]) == (20, 336, 240)
+    both = data_of("--query", "frame.index >= 20", "--metric", "IoU", *logs)
+    assert both["counts"]["left_out"] == 300
+
+
+def test_a_query_that_nothing_matches(logs):
+    error = error_of("--query", "model.name : lane-z", *logs)
+    assert error["message"] == ("no score to compare: none of the 360 scores in these files matches the query")
+    assert error["hint"] == "leave out --query"
+
+
+def test_a_query_that_cannot_be_asked(logs):
+    assert "not KQL" in error_of("--query", "model.name : (", *logs)["message"]
+    assert "it is a number" in error_of("--query", "metricscores > x", *logs)["message"]
+    assert (
+        "note: modelname is none of the contract's fields; did you mean model.name?"
+        in run("--query", "not modelname : x", *logs).stderr
+    )
 
 
 def test_names_cannot_reach_the_terminal_or_break_the_table(tmp_path):

@@ -30,7 +30,7 @@ from elkkit.contract import load_contract
 from elkkit.line.parser import Parsed, Parser
 from elkkit.stack.growing import FollowedLine
 from elkkit.usecases.parse import judge_strictly
-from elkkit.usecases.tail import TailCounts, Wanted
+from elkkit.usecases.tail import TailCounts, Wanted, tail_documents
 from elkkit.usecases.tail import tail as tail_lines
 
 TAIL = [sys.executable, "-m", "elkkit", "tail"]
@@ -224,6 +224,18 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
     assert [(r.get("model.name"), r["outcome"]) for r in records] == [*[("b", "scored")] * 3, (None, "malformed")]
     assert b"; not shown: 1 of text (see them with --all), 4 of other models or metrics" in done.stderr
     assert b"did you mean IoU?" in run("-", "--metric", "Iuo", cwd=tmp_path).stderr
+
+
+def test_files_or_elasticsearch(tmp_path: Path) -> None:
+    for option in (["--es"], ["--es-url", "http://localhost:9"]):
+        done = run("a.log", *option, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.splitlines()[0] == b"error: files and --es exclude each other"
+    done = run("--es-url", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 3
+    assert b"http://127.0.0.1:9 is not reachable" in done.stderr
+    done = run(cwd=tmp_path, data=b"IoU : 0.5\n", ELKKIT_ES_URL="http://localhost:9")  # a setting alone asks nobody
+    assert (done.returncode, done.stdout.split()[-1]) == (0, b"0.5000")
 
 
 def test_lines_and_quiet(tmp_path: Path) -> None:
@@ -554,3 +566,20 @@ def test_a_model_filter_needs_a_model() -> None:
     wanted = Wanted(models=frozenset(["a", "b:2"]))
     parsed = [Parsed("scored", f) for f in ({"model.name": "a"}, {"model.name": "b", "model.version": "2"}, {})]  # type: ignore[arg-type]
     assert [wanted.passes(SimpleNamespace(outcome=p.outcome, fields=p.fields)) for p in parsed] == [True, True, False]  # type: ignore[arg-type]
+
+
+# --- documents of Elasticsearch ---------------------------------------------------------------------------------------
+
+
+def test_records_of_documents_are_those_of_lines() -> None:
+    source = {"message": "IoU : 0.5", "metrictype": "IoU", "metricscores": 0.5, "model": {"name": "a"},
+              "log": {"file": {"path": "/x.log"}, "offset": 7}}  # fmt: skip
+    counts = TailCounts()
+    sources = [source, None, {"message": "text"}, {"metrictype": "F1", "metricscores": 1}]
+    wanted = Wanted(metrics=frozenset(["IoU"]))
+    assert list(tail_documents(sources, load_contract(), wanted, counts)) == [
+        {"file": "/x.log", "offset": 7, "outcome": "scored", "message": "IoU : 0.5", "metrictype": "IoU",
+         "metricscores": 0.5, "model.name": "a", "log.file.path": "/x.log", "log.offset": 7},
+        None,
+    ]  # fmt: skip
+    assert (counts.as_dict()["read"], counts.text_hidden, counts.filtered) == (3, 1, 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from elkkit.cli.asked import FromElastic, asked_query, from_elastic
 from elkkit.cli.command import command
 from elkkit.cli.output import Output, harmless
 
@@ -15,25 +17,33 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from elkkit.contract import Contract
+    from elkkit.kql import Node
     from elkkit.scores import MetricComparison, ModelScores
     from elkkit.usecases.compare import CompareResult
 
 _SIGN = "Differences are the first named minus the second; intervals are 95 % bootstrap, p is Holm's over the pairs."
 
+_MALFORMED = "elkkit tail --es --no-follow --query 'error.message : *' shows them"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
-    @command(app, "compare")
+    @command(app, "compare", elastic=True)
     def compare(
         out: Output,
-        files: Annotated[list[str], typer.Argument(help="Log files, gzip or not; - is standard input.")],
+        files: Annotated[list[str] | None, typer.Argument(help="Log files, gzip or not; - is standard input.")] = None,
+        es: FromElastic = False,
         metric: Annotated[
             list[str] | None, typer.Option("--metric", metavar="NAME", help="Only this metric; may be repeated.")
         ] = None,
         run: Annotated[
             list[str] | None,
             typer.Option("--run", metavar="RUN", help="Only this run, by id or name; may be repeated."),
+        ] = None,
+        query: Annotated[
+            str | None, typer.Option("--query", metavar="KQL", help="Only scores that match, as in Kibana's Discover.")
         ] = None,
         everything: Annotated[
             bool, typer.Option("--all", help="Tables of every metric, not of the first only.")
@@ -49,26 +59,64 @@ def register(app: typer.Typer) -> None:
           elkkit compare lane-detection-service-*.log
 
           elkkit compare --metric IoU --json run.log.gz | jq '.data.metrics[0].pairs'
+
+          elkkit compare --es --run night-1 --query 'frame.conditions : rain'
         """
         contract = out.settings.contract()
-        out.step(f"reading {len(files)} file{'s' if len(files) > 1 else ''}")
-        with out.progress("lines", None) as progress:
-            from elkkit.usecases.compare import compare_files
-
-            result = compare_files(files, contract, metrics=metric or (), runs=run or (), progress=progress)
+        stored = from_elastic(out, es, files, needs_one=True)
+        node = None if query is None else asked_query(contract, query, out)
+        limits: Limits = {"metrics": metric or (), "runs": run or ()}
+        result = (
+            _of_elastic(out, contract, node, limits) if stored else _of_files(out, contract, files or (), node, limits)
+        )
         _tell(out, result)
         out.finish(result.as_dict(), lambda console: show_comparison(console, result, everything=everything))
+
+
+class Limits(TypedDict):
+    """What limits a comparison, from files or not."""
+
+    metrics: Sequence[str]
+    runs: Sequence[str]
+
+
+def _of_files(
+    out: Output, contract: Contract, files: Sequence[str], query: Node | None, limits: Limits
+) -> CompareResult:
+    out.step(f"reading {len(files)} file{'s' if len(files) > 1 else ''}")
+    with out.progress("lines", None) as progress:
+        from elkkit.kql import matcher
+        from elkkit.usecases.compare import compare_files
+
+        matches = None if query is None else matcher(query, contract)
+        return compare_files(files, contract, query=matches, progress=progress, **limits)
+
+
+def _of_elastic(out: Output, contract: Contract, query: Node | None, limits: Limits) -> CompareResult:
+    from elkkit.usecases.engine import open_elastic
+
+    with open_elastic(out.settings, tell=out.note) as elastic:
+        out.step(f"reading {contract.stream} at {elastic.where}")
+        with out.progress("documents", None) as progress:
+            from elkkit.usecases.compare import compare_elastic
+
+            return compare_elastic(elastic, contract, query=query, progress=progress, **limits)
 
 
 def _tell(out: Output, result: CompareResult) -> None:
     """What is worth knowing about the input, on standard error."""
     counts = result.counts
+    files = result.source["kind"] == "files"
     for note in result.notes:
         out.note(f"note: {note}")
     if n := counts["malformed"]:
-        lines = "one line looks like a score and is none" if n == 1 else f"{n:,} lines look like scores and are none"
-        out.warn(f"{lines} (elkkit parse {shlex.quote(result.malformed_in[0])} shows why)")
-    told = [f"{counts['read']:,} lines read"]
+        what = "line" if files else "document"
+        warning = (
+            f"one {what} looks like a score and is none" if n == 1 else f"{n:,} {what}s look like scores and are none"
+        )
+        why = f"elkkit parse {shlex.quote(result.malformed_in[0])} shows why" if files else _MALFORMED
+        out.warn(f"{warning} ({why})")
+    told = [f"{counts['read']:,} {'lines' if files else 'documents'} read"]
     told += [f"{counts[k]:,} {k.replace('_', ' ')}" for k in counts if k != "read" and (counts[k] or k == "scored")]
     out.note(", ".join(told))
 

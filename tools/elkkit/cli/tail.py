@@ -9,19 +9,20 @@ import stat as modes
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from elkkit.cli.asked import FromElastic, asked_fields, asked_metrics, asked_query, asked_since, from_elastic
 from elkkit.cli.command import command
 from elkkit.cli.output import Output, counts_text, envelope, json_line, show_error
 from elkkit.errors import ElkkitError, ExitCode, UsageError, from_os_error
 
 if TYPE_CHECKING:
     from elkkit.contract import Contract
-    from elkkit.kql import Matcher
-    from elkkit.stack.follow import Follower
+    from elkkit.kql import Matcher, Node
     from elkkit.usecases.tail import TailCounts, Wanted
 
 _BATCH = 1000
@@ -31,10 +32,11 @@ _PATIENCE = 0.25
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
-    @command(app, "tail")
+    @command(app, "tail", elastic=True)
     def tail(
         out: Output,
         files: Annotated[list[str] | None, typer.Argument(help="Log files, gzip or not; - is standard input.")] = None,
+        es: FromElastic = False,
         lines: Annotated[
             str | None,
             typer.Option(
@@ -74,124 +76,117 @@ def register(app: typer.Typer) -> None:
         (exit 0); in a pipe too. Standard input that is followed is shown whole. Times are UTC. Marks: ~ not a finite
         number, ! malformed, . ordinary text. With --json one object per line, as elkkit parse prints.
 
+        With --es, begins with the last N documents that are asked for, by @timestamp; later ones come in the order in
+        which they arrive, however old they are.
+
         Examples:
 
           elkkit tail lane-detection-service-*.log --metric IoU
 
           elkkit tail a.log --query 'metrictype : IoU and metricscores < 0.5'
 
+          elkkit tail --es --model lane-a:3 --since 15m
+
           kubectl logs -f deploy/lane-a | elkkit tail --json - | jq .metricscores
         """
-        from elkkit.cli.rows import Rows
-        from elkkit.line.parser import Parser
-        from elkkit.stack.follow import Follower
         from elkkit.usecases.tail import TailCounts, Wanted
-        from elkkit.usecases.tail import tail as tail_lines
 
         contract = out.settings.contract()
-        names = files or ["-"]
+        stored = from_elastic(out, es, files, needs_one=False)
+        node = None if query is None else asked_query(contract, query, out)
         wanted = Wanted(
             everything,
             frozenset(model or ()),
-            _metrics(contract, metric or (), out),
-            None if query is None else _query(contract, query, out),
-            None if since is None else _since(since, datetime.now(UTC)),
+            asked_metrics(contract, metric or (), out),
+            None if node is None else _matcher(node, contract),
+            None if since is None else asked_since(since, datetime.now(UTC)),
         )
-        counts = TailCounts()
-        columns = () if fields is None else _fields(contract, fields)
+        columns = () if fields is None else asked_fields(contract, fields)
         last = _last(lines or ("10" if since is None else "all"))
-        if "-" in names and sys.stdin is not None and sys.stdin.isatty():
-            out.note("reading what is typed; to follow a log, name it: elkkit tail FILE")
-        render = _json(columns) if out.json else Rows(out, contract, names, columns).line
-        with (
-            Follower(names, last=last, following=follow, notice=_notice(out), output=_output_fd()) as follower,
-            _Stopping(follower) as stopping,
-        ):
-            pending: list[bytes] = []
-            shown = 0
-            try:
-                for record in tail_lines(follower.lines(), Parser.of(contract), wanted, counts):
-                    if record is not None:
-                        pending.append(render(record))
-                    if record is None or len(pending) >= _BATCH:
-                        pending.extend(_error(out, error) for error in follower.failed[shown:])
-                        shown = len(follower.failed)
-                        _write(out, b"".join(pending), stopping)
-                        pending.clear()
-            except KeyboardInterrupt:  # while the output takes no more
-                _drop_output()
-            finally:
-                _summarize(out, counts, wanted)
-        code = max((e.exit_code for e in follower.failed), default=ExitCode.DONE)
-        raise typer.Exit(ExitCode.INTERRUPTED if stopping.asked else code)
+        shown = _Shown(out, contract, wanted, columns, TailCounts())
+        if stored:
+            _show_documents(shown, node, last=last, follow=follow)
+        else:
+            _show_lines(shown, files or ["-"], last=last, follow=follow)
 
 
-def _last(lines: str) -> int | None:
-    if lines == "all":
-        return None
-    if lines.isascii() and lines.isdigit() and len(lines) < 19:
-        return int(lines)
-    why = f"{lines!r:.80} is neither a number nor all"
-    raise UsageError("--lines is wrong", why=why, hint="elkkit tail --lines 100 FILE, or --lines all")
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown, and how."""
+
+    out: Output
+    contract: Contract
+    wanted: Wanted
+    columns: tuple[str, ...]
+    counts: TailCounts
 
 
-def _query(contract: Contract, text: str, out: Output) -> Matcher:
-    """What the query asks of a line; a name that no field has is worth a note, since it matches nothing."""
-    from elkkit.kql import field_names, matcher, matching_fields, parse
+def _show_lines(shown: _Shown, names: Sequence[str], *, last: int | None, follow: bool) -> None:
+    from elkkit.line.parser import Parser
+    from elkkit.stack.follow import Follower
+    from elkkit.usecases.tail import tail
 
-    node = parse(text)
-    types = {name: field.type for name, field in contract.fields.items()}
-    for name in dict.fromkeys(field_names(node)):
-        known = any(field in types for field in matching_fields(name, types))
-        if not known and not any(field.startswith(f"{name}.") for field in types):
-            out.note(f"note: {name} is none of the contract's fields{_near(str(name), types)}")
+    out = shown.out
+    if "-" in names and sys.stdin is not None and sys.stdin.isatty():
+        out.note("reading what is typed; to follow a log, name it: elkkit tail FILE")
+    with Follower(names, last=last, following=follow, notice=_notice(out), output=_output_fd()) as follower:
+        records = tail(follower.lines(), Parser.of(shown.contract), shown.wanted, shown.counts)
+        _show(shown, records, follower.stop, names, follower.failed)
+
+
+def _show_documents(shown: _Shown, query: Node | None, *, last: int | None, follow: bool) -> None:
+    from elkkit.stack.arrivals import Arrivals
+    from elkkit.usecases.engine import open_elastic
+    from elkkit.usecases.tail import beginning, tail_documents
+
+    out, contract = shown.out, shown.contract
+    with open_elastic(out.settings, tell=out.note) as elastic:
+        out.step(f"reading {contract.stream} at {elastic.where}")
+        arrivals = Arrivals(
+            elastic, contract.stream, list(contract.fields), last=last, following=follow,
+            beginning=beginning(shown.wanted, query, contract, elastic.server),
+            notice=_notice(out), output=_output_fd(),
+        )  # fmt: skip
+        records = tail_documents(arrivals.documents(), contract, shown.wanted, shown.counts)
+        _show(shown, records, arrivals.stop, (), ())
+
+
+def _show(
+    shown: _Shown,
+    records: Iterable[Mapping[str, Any] | None],
+    stop: Callable[[], None],
+    names: Sequence[str],
+    failed: Sequence[ElkkitError],
+) -> None:
+    """Print records as they come; `failed` grows by the sources that ended before their end."""
+    from elkkit.cli.rows import Rows
+
+    out = shown.out
+    render = _json(shown.columns) if out.json else Rows(out, shown.contract, names, shown.columns).line
+    with _Stopping(stop) as stopping:
+        pending: list[bytes] = []
+        told = 0
+        try:
+            for record in records:
+                if record is not None:
+                    pending.append(render(record))
+                if record is None or len(pending) >= _BATCH:
+                    pending.extend(_error(out, error) for error in failed[told:])
+                    told = len(failed)
+                    _write(out, b"".join(pending), stopping)
+                    pending.clear()
+        except KeyboardInterrupt:  # while the output takes no more
+            _drop_output()
+        finally:
+            _summarize(out, shown.counts, shown.wanted)
+    code = max((e.exit_code for e in failed), default=ExitCode.DONE)
+    raise typer.Exit(ExitCode.INTERRUPTED if stopping.asked else code)
+
+
+def _matcher(node: Node, contract: Contract) -> Matcher:
+    from elkkit.kql import matcher
+
     return matcher(node, contract)
-
-
-def _since(text: str, now: datetime) -> int:
-    """The moment, in milliseconds since 1970."""
-    import re
-
-    from elkkit.kql import event_moment
-
-    ago = re.fullmatch(r"([0-9]{1,9})([smhdw])", text, re.ASCII)
-    try:
-        if ago:
-            units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-            text = (now - timedelta(**{units[ago[2]]: int(ago[1])})).isoformat()
-    except OverflowError:
-        text = "0001-01-01"
-    moment = event_moment(text)
-    if moment is None:
-        why = f"{text!r:.80} is neither a time such as 2026-11-22T10:00Z nor one ago such as 15m, 2h or 1d"
-        raise UsageError("--since is wrong", why=why, hint="elkkit tail --since 15m FILE; times are UTC")
-    return moment
-
-
-def _fields(contract: Contract, text: str) -> tuple[str, ...]:
-    """The fields that were asked for, each once."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    known = [*contract.fields, "file", "offset", "outcome"]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                "--fields is wrong",
-                why=f"{name!r:.80} is none of the contract's fields{_near(name, known)}",
-                hint=f"its fields are {', '.join(known)}",
-            )
-    if not names:
-        raise UsageError("--fields is wrong", why="it names no field", hint="elkkit tail --fields @timestamp,message")
-    return names
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    """The names that may have been meant."""
-    import difflib
-
-    lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), lower, 3)
-    close = close or [k for k in lower if name.lower() in k.split(".")][:3]
-    return f"; did you mean {' or '.join(lower[k] for k in close)}?" if close else ""
 
 
 def _json(fields: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes]:
@@ -202,20 +197,13 @@ def _json(fields: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes]:
     return lambda r: json_line({"outcome": r["outcome"], **{name: r[name] for name in names if name in r}})
 
 
-def _metrics(contract: Contract, names: Sequence[str], out: Output) -> frozenset[str]:
-    """Canonical names of the metrics that were asked for."""
-    from elkkit.contract.model import ASCII_LOWER
-
-    spellings = contract.spellings()
-    found = {name: spellings.get(name.translate(ASCII_LOWER), name) for name in names}
-    for name in found:
-        if name.translate(ASCII_LOWER) not in spellings:
-            import difflib
-
-            close = difflib.get_close_matches(name.translate(ASCII_LOWER), spellings, 1)
-            meant = f"; did you mean {spellings[close[0]]}?" if close else "; elkkit config show --json lists them"
-            out.note(f"note: {name} is none of the contract's metrics{meant}")
-    return frozenset(found.values())
+def _last(lines: str) -> int | None:
+    if lines == "all":
+        return None
+    if lines.isascii() and lines.isdigit() and len(lines) < 19:
+        return int(lines)
+    why = f"{lines!r:.80} is neither a number nor all"
+    raise UsageError("--lines is wrong", why=why, hint="elkkit tail --lines 100 FILE, or --lines all")
 
 
 # --- beginning and ending ---------------------------------------------------------------------------------------------
@@ -287,9 +275,9 @@ def _summarize(out: Output, counts: TailCounts, wanted: Wanted) -> None:
 class _Stopping:
     """Ctrl-C and SIGTERM end the following in good order; a second one at once."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, stop: Callable[[], None]) -> None:
         self.asked = False
-        self._follower = follower
+        self._stop_following = stop
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -305,6 +293,6 @@ class _Stopping:
 
     def _stop(self, _number: int, _frame: object) -> None:
         again, self.asked = self.asked, True
-        self._follower.stop()
+        self._stop_following()
         if again:
             raise KeyboardInterrupt

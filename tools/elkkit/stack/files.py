@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
+import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from elkkit.errors import InputError, from_os_error
 
@@ -36,6 +39,39 @@ class RawLine:
     """A line feed followed. A line without one may still be being written."""
     cut: bool
     """Only the head is in `data`, since the line is longer than `MAX_LINE`."""
+
+
+def distinct_files(files: Sequence[str], notes: list[str]) -> list[str]:
+    """The files, each once and known to be readable, before hours go into the first of them.
+
+    `notes` is told of files that were named twice. Raises `InputError` for what is no readable file.
+    """
+    seen: dict[Any, str] = {}
+    for name in files:
+        if name == STDIN:
+            key: Any = STDIN
+        else:
+            try:
+                found = Path(name).stat()
+                if stat.S_ISDIR(found.st_mode):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                if not os.access(name, os.R_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except ValueError as error:  # a NUL in the name
+                raise InputError(f"cannot read {name}", why=str(error), hint="check the path") from None
+            except OSError as error:
+                raise from_os_error("read", name, error) from error
+            key = (found.st_dev, found.st_ino)
+        if key in seen:
+            notes.append(f"{readable(name)} is {readable(seen[key])}, and was read once")
+        else:
+            seen[key] = name
+    return list(seen.values())
+
+
+def readable(name: str) -> str:
+    """A file's name as text, also where its bytes are none."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_lines(path: str | Path, *, max_line: int = MAX_LINE) -> Iterator[RawLine]:

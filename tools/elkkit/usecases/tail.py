@@ -1,16 +1,21 @@
-"""Follow logs and say of each new line what it is."""
+"""Follow logs, or a stream of Elasticsearch, and say of each new line what it is."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elkkit.kql.dates import event_moment
+from elkkit.contract import Contract
+from elkkit.kql import Node, event_moment, to_query
 from elkkit.line.parser import Outcome, Parsed, Parser
 from elkkit.stack.growing import FollowedLine
+from elkkit.stack.reading import Query, all_of, any_of, exists, field_types, none_of, read_document
 from elkkit.usecases.parse import judge_strictly
+
+if TYPE_CHECKING:
+    from elkkit.stack.elastic import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,55 @@ def tail(
             yield None
             continue
         parsed = judge_strictly(parser, line)
-        counts.outcomes[parsed.outcome] += 1
-        if not wanted.passes(parsed):
-            counts.filtered += 1
-        elif parsed.outcome is Outcome.NOT_A_SCORE and not wanted.text:
-            counts.text_hidden += 1
-        else:
+        if _is_shown(parsed, wanted, counts):
             yield {"file": line.file, "offset": line.offset, "outcome": parsed.outcome, **parsed.fields}
+
+
+def tail_documents(
+    sources: Iterable[Mapping[str, Any] | None], contract: Contract, wanted: Wanted, counts: TailCounts
+) -> Iterator[dict[str, Any] | None]:
+    """One record per document that is wanted, as `tail` gives them; file and offset where the document tells them."""
+    for source in sources:
+        if source is None:
+            yield None
+            continue
+        parsed = read_document(contract, source)
+        if _is_shown(parsed, wanted, counts):
+            names = {"file": "log.file.path", "offset": "log.offset"}
+            place = {short: parsed.fields[name] for short, name in names.items() if name in parsed.fields}
+            yield {**place, "outcome": parsed.outcome, **parsed.fields}
+
+
+def _is_shown(parsed: Parsed, wanted: Wanted, counts: TailCounts) -> bool:
+    counts.outcomes[parsed.outcome] += 1
+    if not wanted.passes(parsed):
+        counts.filtered += 1
+        return False
+    if parsed.outcome is Outcome.NOT_A_SCORE and not wanted.text:
+        counts.text_hidden += 1
+        return False
+    return True
+
+
+def beginning(wanted: Wanted, query: Node | None, contract: Contract, server: Server) -> Query:
+    """The documents among which the last ones are: those that pass `wanted`, of which `query` is what it matches."""
+    score = exists("metrictype")
+    limits = [to_query(query, field_types(contract, server))] if query is not None else []
+    if not wanted.text:
+        limits.append(any_of(score, {"term": {"tags": contract.malformed_tag}}))
+    if wanted.since is not None:
+        moment = {"range": {"@timestamp": {"gte": wanted.since, "format": "epoch_millis"}}}
+        limits.append(any_of(moment, none_of(exists("@timestamp"))))
+    if wanted.models:
+        these = [_one_model(label) for label in sorted(wanted.models)]
+        limits.append(any_of(*these, none_of(score, exists("model.name"))))
+    if wanted.metrics:
+        limits.append(any_of({"terms": {"metrictype": sorted(wanted.metrics)}}, none_of(score)))
+    return all_of(*limits)
+
+
+def _one_model(label: str) -> Query:
+    """A name, or name and version: either may have a colon in it."""
+    splits = [(label[:i], label[i + 1 :]) for i, letter in enumerate(label) if letter == ":"]
+    exact = [all_of({"term": {"model.name": n}}, {"term": {"model.version": v}}) for n, v in splits]
+    return any_of({"term": {"model.name": label}}, *exact)
