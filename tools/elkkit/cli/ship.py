@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elkkit.cli.command import command
 from elkkit.cli.output import Output, counts_text, harmless
+from elkkit.cli.stopping import Stopping
 from elkkit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from elkkit.usecases.ship import Stop
     from elkkit.usecases.shipped import ShipResult
 
 
@@ -80,7 +79,7 @@ def register(app: typer.Typer) -> None:
         with open_elastic(out.settings, install=False, tell=out.note) as elastic:
             if "-" in names and sys.stdin is not None and sys.stdin.isatty():
                 out.note("reading what is typed; to send a log, name it: elkkit ship FILE")
-            with _stopping(stop), _progress(out) as progress:
+            with Stopping(stop.ask), _progress(out) as progress:
                 result = send(
                     elastic,
                     names,
@@ -151,25 +150,3 @@ def _progress(out: Output) -> Iterator[Callable[[int], None]]:
     with Progress(SpinnerColumn(), Rate(""), console=out.console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda lines: bar.update(task, completed=lines)
-
-
-@contextmanager
-def _stopping(stop: Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the shipment in good order; a second one at once."""
-
-    def handler(_number: int, _frame: Any) -> None:
-        again = stop.asked
-        stop.ask()
-        if again:
-            raise KeyboardInterrupt
-
-    before: dict[int, Any] = {}
-    for which in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(which) not in (signal.SIG_IGN, None):  # a shell's background job ignores Ctrl-C
-            with suppress(ValueError):  # not in the main thread
-                before[which] = signal.signal(which, handler)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import stat as modes
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elkkit.cli.asked import FromElastic, asked_fields, asked_metrics, asked_query, asked_since, from_elastic
 from elkkit.cli.command import command
 from elkkit.cli.output import Output, counts_text, envelope, json_line, show_error
+from elkkit.cli.stopping import Stopping
 from elkkit.errors import ElkkitError, ExitCode, UsageError, from_os_error
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def _show(
 
     out = shown.out
     render = _json(shown.columns) if out.json else Rows(out, shown.contract, names, shown.columns).line
-    with _Stopping(stop) as stopping:
+    with Stopping(stop) as stopping:
         pending: list[bytes] = []
         told = 0
         try:
@@ -225,7 +224,7 @@ def _drop_output() -> None:
         os.close(null)
 
 
-def _write(out: Output, data: bytes, stopping: _Stopping) -> None:
+def _write(out: Output, data: bytes, stopping: Stopping) -> None:
     """Write so that a reader who takes nothing cannot keep us from stopping."""
     fd = _output_fd()
     size, poll = len(data), None
@@ -270,29 +269,3 @@ def _summarize(out: Output, counts: TailCounts, wanted: Wanted) -> None:
         plain = wanted.query is None and wanted.since is None
         hidden.append(f"{counts.filtered:,} {'of other models or metrics' if plain else 'filtered out'}")
     out.note(f"{parts}; not shown: {', '.join(hidden)}" if hidden else parts)
-
-
-class _Stopping:
-    """Ctrl-C and SIGTERM end the following in good order; a second one at once."""
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self.asked = False
-        self._stop_following = stop
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # a shell's background job ignores Ctrl-C
-                with suppress(ValueError):  # not in the main thread
-                    self._before[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _stop(self, _number: int, _frame: object) -> None:
-        again, self.asked = self.asked, True
-        self._stop_following()
-        if again:
-            raise KeyboardInterrupt

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elkkit.cli.command import command
 from elkkit.cli.output import Output, envelope, harmless
+from elkkit.cli.stopping import Stopping
 from elkkit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -46,18 +46,19 @@ def register(app: typer.Typer) -> None:
         """
         from elkkit.usecases.engine import up as use_case
 
-        stop = _Stop()
-        with stop, _telling(out) as tell, use_case(out.settings, detach=detach, heap=heap, tell=tell) as found:
+        asked = Event()
+        stopping = Stopping(asked.set, at_once=True)  # a start is broken off, a node that runs ends in good order
+        with stopping, _telling(out) as tell, use_case(out.settings, detach=detach, heap=heap, tell=tell) as found:
             tell(None)
             if found.stays:
                 out.finish(found.as_dict(), lambda console: _show(console, found, out))
-            stop.wait_politely = True
+            stopping.at_once = False
             if out.json:  # a program reads that it can begin
                 out.write(envelope(out.command, found.as_dict(), ExitCode.DONE, []) + b"\n")
             else:
                 _show(out.console(), found, out)
             sys.stdout.flush()
-            by_itself = found.wait(stop.asked)
+            by_itself = found.wait(asked)
         if by_itself and found.engine:
             out.note("Elasticsearch has ended, by elkkit down or by itself; its log:")
             out.note(str(found.engine.log))
@@ -92,28 +93,3 @@ def _telling(out: Output) -> Iterator[Callable[[str | None], None]]:
         return
     with out.console(stderr=True).status("looking for Elasticsearch") as line:
         yield lambda text: line.update(harmless(text)) if text else line.stop()
-
-
-class _Stop:
-    """Ctrl-C and SIGTERM break off a start; a node that runs they end in good order, a second one at once."""
-
-    def __init__(self) -> None:
-        self.asked = Event()
-        self.wait_politely = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # a shell's background job ignores Ctrl-C
-                with suppress(ValueError):  # not in the main thread
-                    self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, _number: int, _frame: object) -> None:
-        if self.asked.is_set() or not self.wait_politely:
-            raise KeyboardInterrupt
-        self.asked.set()

@@ -78,7 +78,6 @@ class _Attempts:
     sent: bool = False
     """The bulk request itself went out."""
     first_failure: float | None = None
-    last_failure: float | None = None
     may_be_there: bool = False
     """An attempt got no answer, so it may have arrived."""
     counted: bool = False
@@ -86,8 +85,7 @@ class _Attempts:
     """Of the last failure: status, kind, reason."""
 
     def failed(self, status: int, kind: str, why: str) -> None:
-        self.last_failure = time.monotonic()
-        self.first_failure = self.first_failure or self.last_failure
+        self.first_failure = self.first_failure or time.monotonic()
         self.why = (status, kind, why)
 
 
@@ -189,7 +187,7 @@ class Sender:
     def _attempt(self, documents: list[Document], sent: Sent, attempts: _Attempts) -> list[Document]:
         """Send once; gives back what has to be sent again. The client's errors pass through."""
         attempts.made += 1
-        there = self._present.in_older(documents, since=attempts.last_failure)
+        there = self._present.in_older(documents, again=attempts.first_failure is not None)
         if there:
             for document in documents:
                 if document.id in there:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elkkit.line.document import fields_of
-from elkkit.stack.streams import Kind, Stream, find_stream
+from elkkit.stack.streams import Stream, find_stream
 
 if TYPE_CHECKING:
     from elkkit.stack.elastic import Elastic
 
-FRESH = 1.0
-"""Seconds for which what is known of a stream's indices serves the first sending of a chunk."""
 _COMPARED = ("metrictype", "metricscores", "metricraw", "message")
 _NOT_ALLOWED = (401, 403)
+_MOST_HITS = 10_000
+"""What a server gives at once; an id may be in several older indices."""
 
 
 class Document(NamedTuple):
@@ -79,26 +78,24 @@ class Present:
         self._elastic = elastic
         self._notice = notice
         self._stream = stream
-        self._asked = time.monotonic()
         self._refreshed: set[str] = set()
         self._told: set[str] = set()
         self._lock = Lock()
 
-    def in_older(self, documents: Sequence[Document], *, since: float | None = None) -> dict[str, Mapping[str, Any]]:
+    def in_older(self, documents: Sequence[Document], *, again: bool) -> dict[str, Mapping[str, Any]]:
         """What indices that take no new documents hold under these ids.
 
-        An id is unique in one index only, so behind a rollover the newest one would create it a second time. `since`:
-        a moment (of `time.monotonic`) before which nothing known counts, since a sending failed then and a rollover
-        may have followed it.
+        An id is unique in one index only, so behind a rollover the newest one would create it a second time. `again`:
+        a sending failed, so something may have been written since these indices were last refreshed.
         """
-        older = self._older(since)
+        older = self._older()
         if not older:
             return {}
         try:
-            self._refresh(older, again=since is not None)
+            self._refresh(older, again=again)
             ids = list({d.id for d in documents})
             found = self._elastic.client.search(
-                index=",".join(older), query={"ids": {"values": ids}}, size=len(ids), source_includes=_COMPARED,
+                index=",".join(older), query={"ids": {"values": ids}}, size=_MOST_HITS, source_includes=_COMPARED,
                 ignore_unavailable=True, allow_partial_search_results=False,
                 filter_path="hits.hits._id,hits.hits._source",
             )  # fmt: skip
@@ -109,17 +106,12 @@ class Present:
             return {}
         return {hit["_id"]: hit.get("_source", {}) for hit in found.get("hits", {}).get("hits", ())}
 
-    def _older(self, since: float | None) -> tuple[str, ...]:
-        with self._lock:
-            if self._stream is None:
-                return ()
-            now = time.monotonic()
-            if now - self._asked > FRESH or (since is not None and self._asked < since):
-                stream = find_stream(self._elastic, self._stream.name)
-                self._asked = now
-                if stream.kind is not Kind.ABSENT:  # else the sending itself tells that it is gone
-                    self._stream = stream
-            return self._stream.older
+    def _older(self) -> tuple[str, ...]:
+        """Asked for each chunk anew: two small requests, beside a large one that would create what is there already."""
+        if self._stream is None:
+            return ()
+        stream = find_stream(self._elastic, self._stream.name)
+        return stream.older  # none where the stream is gone, which the sending itself tells
 
     def _refresh(self, older: Iterable[str], *, again: bool) -> None:
         """Let a search see what was written to an index before it became an old one."""
