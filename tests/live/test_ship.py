@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import embedded_node
 import opensearch_node
+from elkkit.cli import app
 from elkkit.contract import Contract, extend, load_contract
 from elkkit.errors import ConfigError, ExitCode, UnreachableError
 from elkkit.line.logger import metric_logger
@@ -237,6 +239,14 @@ def test_a_data_stream_that_rolls_over(data_streams, tmp_path: Path, monkeypatch
         more = send(elastic, contract, log(tmp_path / "b.log", contract, [7.0, -0.0, *doubles(2100)[2:]]))
         assert (more.created, more.already_there, more.conflicting) == (100, 1999, 1)
     assert opensearch.stored(contract.stream, 2100) == 2100
+
+
+def test_a_server_of_another_make_is_refused(data_streams, tmp_path: Path):
+    opensearch, _ = data_streams
+    path = log(tmp_path / "a.log", load_contract(), doubles(10))
+    done = CliRunner().invoke(app, ["ship", str(path), "--es-url", opensearch.url])
+    assert done.exit_code == ExitCode.USAGE
+    assert f"it is OpenSearch {opensearch_node.VERSION}" in done.stderr
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
