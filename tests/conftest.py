@@ -73,6 +73,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         if name.startswith("ELKKIT_") and name != "ELKKIT_CACHE":
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
+    monkeypatch.setenv("ELKKIT_STATE", str(tmp_path_factory.getbasetemp() / "state"))
     monkeypatch.setenv("TZ", "Etc/GMT+2")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
