@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
+from elkkit.cli.output import harmless
 from elkkit.errors import UsageError
 from elkkit.kql import (
     And,
     Exists,
     Is,
     KqlError,
+    KqlSyntaxError,
     MatchAll,
     Not,
     Or,
@@ -81,8 +85,9 @@ def test_meaning(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("text", "position"),
     [
-        ('a : "b', 6),
-        ('a : "b\\"', 8),
+        ('a : "b', 4),
+        ('a : "b\\"', 4),
+        ('a or "b', 5),
         ("a : (b or )", 8 + 2),
         ("a : b)", 5),
         ('"a" "b"', 4),
@@ -108,15 +113,52 @@ def test_a_fault_has_its_position(text: str, position: int) -> None:
     assert (error.code, error.exit_code) == ("usage", 2)
     assert error.as_kibana().endswith(f"\n{text}\n{'-' * position}^")
     assert f"at character {position + 1}" in str(error.why)
-    assert error.message == f"the query is not KQL: {text[:position]}▸{text[position:]}"
+    assert isinstance(error, KqlSyntaxError)
+    assert error.text == text
+    assert error.message == f"the query is not KQL: {text}"
+    assert f"why: {error.why}".index("^") == len("error: the query is not KQL: ") + position
     assert error.expected
     assert error.hint
 
 
-def test_the_error_of_a_long_text_is_short() -> None:
-    with pytest.raises(KqlError) as found:
-        parse("a" * 500 + ")" + "b" * 500)
-    assert len(found.value.message) < 160
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:", '"(", "{", value, whitespace but end of input'),
+        ("a:1 or ", '"(", NOT, field name, value but end of input'),
+        ("a:(1 or )", '"(", NOT, value but ")"'),
+        ("a:1 and not ", '"(", field name, value but end of input'),
+        ("a:(1 and not )", '"(", value but ")"'),
+        ('a:"b ', '"(", "{", value, whitespace but """'),
+        ("a > ", "literal, whitespace but end of input"),
+        ("< 1000", '"(", NOT, end of input, field name, value, whitespace but "<"'),
+        ("a : ((b) or (", '"(", NOT, value, whitespace but end of input'),
+        ('a:"b "r"', 'AND, OR, end of input, whitespace but "r"'),
+        ("a:b:c", 'AND, OR, end of input, whitespace but ":"'),
+        ("a < b not : c", 'AND, OR, end of input, whitespace but "n"'),
+        ("a (b", '":", "<", "<=", ">", ">=", AND, OR, end of input, whitespace but "("'),
+        ("(a) or", 'end of input, whitespace but "o"'),
+        ('"a" "b"', '":", "<", "<=", ">", ">=", end of input, whitespace but """'),
+        ("a : (b) or (", '"(", NOT, field name, value, whitespace but end of input'),
+    ],
+)
+def test_what_kibana_expects(text: str, expected: str) -> None:
+    with pytest.raises(KqlSyntaxError) as found:
+        parse(text)
+    assert found.value.as_kibana().startswith(f"Expected {expected} found.\n")
+
+
+@pytest.mark.parametrize("before", ["a" * 500, "\x1b" * 50, "日本語" * 50, "日本", "", "a : b\u00a0", "a : \t\n"])
+@pytest.mark.parametrize("after", ["b" * 500, "", "\x1b[0m" * 20, "モデル" * 20])
+def test_a_caret_stands_under_the_fault_within_80_columns(before: str, after: str) -> None:
+    with pytest.raises(KqlSyntaxError) as found:
+        parse(f"{before}){after}")
+    error = found.value
+    shown = [f"error: {error.message}", f"why: {error.why}", f"hint: {error.hint}"]
+    assert shown == [harmless(line) for line in shown]
+    at = cell_len(shown[1][: shown[1].index("^")])
+    assert cell_len(shown[0][: shown[0].rindex(")")]) == at
+    assert max(map(cell_len, shown)) <= 80
 
 
 def test_depth_and_length_are_bounded() -> None:
@@ -174,6 +216,35 @@ def test_queries_beyond_the_cases() -> None:
     assert to_query(parse('"a b"'), TYPES) == phrase
     versions = to_query(parse("model.* : *"), TYPES)["bool"]["should"]
     assert versions == [{"exists": {"field": "model.name"}}, {"exists": {"field": "model.version"}}]
+
+
+def test_the_translation_takes_a_text_too_and_needs_no_fields() -> None:
+    assert to_query("a : b") == to_query(parse("a : b"), {})
+    assert to_query("m* : b") == {"bool": {"should": [{"match": {"m*": "b"}}], "minimum_should_match": 1}}
+    assert to_query("@timestamp > 2026") == to_query("@timestamp > 2026", {}, "Europe/Berlin")
+    with pytest.raises(KqlSyntaxError):
+        to_query("a :")
+
+
+def test_dates_are_sent_with_their_time_zone() -> None:
+    for text in ("@timestamp > 2026", "not (a : b or @timestamp : 2026)", "@time* <= now/d"):
+        for zone in ("UTC", "Europe/Berlin", "+05:30"):
+            told = json.dumps(to_query(text, TYPES, zone))
+            assert told.count(json.dumps({"time_zone": zone})[1:-1]) == 1
+            assert to_query(text, TYPES, time_zone=zone) == json.loads(told)
+
+
+def test_a_code_begins_with_a_small_u() -> None:
+    with pytest.raises(KqlSyntaxError) as found:
+        parse(r"a : \U0041")
+    assert found.value.position == 4
+
+
+def test_threads_share_the_grammar() -> None:
+    texts = [f"a : {i} and (b : x{i} or not c > {i})" for i in range(50)]
+    alone = [parse(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(parse, texts)) == alone
 
 
 def test_the_fields_of_a_query() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elkkit.contract import load_contract
-from elkkit.kql import KqlError, matcher, parse
-from elkkit.kql.dates import event_moment, span
+from elkkit.errors import UsageError
+from elkkit.kql import KqlError, parse, to_predicate
+from elkkit.kql.dates import event_moment, span, time_zone
 from elkkit.kql.match import words
 
 CONTRACT = load_contract()
@@ -30,7 +31,7 @@ EVENT = {
 
 
 def found(text: str, event: dict = EVENT) -> bool:
-    return matcher(parse(text), CONTRACT, now=NOW)(event)
+    return to_predicate(parse(text), CONTRACT, now=NOW)(event)
 
 
 YES = r"""
@@ -183,6 +184,44 @@ def test_dates_are_spans(text: str, low: str, high: str) -> None:
     assert span(text, NOW) == (event_moment(low), event_moment(high))
 
 
+@pytest.mark.parametrize(
+    ("text", "zone", "low", "high"),
+    [
+        ("2026-11-22", "Europe/Berlin", "2026-11-21T23:00:00Z", "2026-11-22T22:59:59.999Z"),
+        ("2026-11-22", "+05:30", "2026-11-21T18:30:00Z", "2026-11-22T18:29:59.999Z"),
+        ("2026-11-22T10:00Z", "Europe/Berlin", "2026-11-22T10:00:00Z", "2026-11-22T10:00:59.999Z"),
+        ("now/d", "America/New_York", "2026-11-22T05:00:00Z", "2026-11-23T04:59:59.999Z"),
+        ("now-15m", "Asia/Tokyo", "2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
+        ("2026-03-29", "Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59.999Z"),  # a day of 23 hours
+        ("2026-03-29||+12h", "Europe/Berlin", "2026-03-29T11:00:00Z", "2026-03-29T11:00:00Z"),
+        ("2026-03-28T12:00||+1d", "Europe/Berlin", "2026-03-29T10:00:00Z", "2026-03-29T10:00:00Z"),
+        ("0", "Europe/Berlin", "1969-12-31T23:00:00Z", "1969-12-31T23:00:00Z"),
+    ],
+)
+def test_dates_of_a_time_zone(text: str, zone: str, low: str, high: str) -> None:
+    assert span(text, NOW, time_zone(zone)) == (event_moment(low), event_moment(high))
+    inside = to_predicate(f'@timestamp : "{text}"', CONTRACT, time_zone=zone, now=NOW)
+    assert inside({"@timestamp": low})
+    assert inside({"@timestamp": high})
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Nowhere/Land", "+1", "25:00", "+99:00", "../etc/passwd", "/etc", "a\0b", "x" * 999]
+)
+def test_what_is_no_time_zone(name: str) -> None:
+    with pytest.raises(UsageError, match="the time zone is wrong"):
+        to_predicate("*", CONTRACT, time_zone=name)
+
+
+def test_a_predicate_of_plain_types() -> None:
+    types = {"a": "keyword", "n": "double", "event.dataset": "constant_keyword"}
+    assert to_predicate("a : x* and n > 1", types)({"a": "xy", "n": 2})
+    assert not to_predicate("a : x* and n > 1", types)({"a": "xy", "n": 1})
+    assert not to_predicate("event.dataset : *", types)({})
+    with pytest.raises(KqlError):
+        to_predicate("n : x", types)
+
+
 def test_an_event_without_a_proper_time_matches_no_date() -> None:
     for value in ("soon", "2026-13-01T00:00:00Z", 5, None, []):
         assert not found("@timestamp < now or @timestamp >= now", {"@timestamp": value})
@@ -207,5 +246,5 @@ def test_any_query_of_any_event_ends(name: str, operator: str, value: str, event
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     for text in (f'{name} {operator} "{quoted}"', f'"{quoted}"', f"{name} : {value}*"):
         with suppress(KqlError):
-            matches = matcher(parse(text), CONTRACT, now=NOW)
-            assert matches(event) is not matcher(parse(f"not ({text})"), CONTRACT, now=NOW)(event)
+            matches = to_predicate(parse(text), CONTRACT, now=NOW)
+            assert matches(event) is not to_predicate(parse(f"not ({text})"), CONTRACT, now=NOW)(event)

@@ -4,7 +4,7 @@ ElkkitError                 what failed, why, and the next command
 ├── UsageError              2   wrong arguments, configuration, or input that is not what it should be
 │   ├── ConfigError         2   a setting or a settings file is wrong
 │   ├── InputError          2   a file, image, model or mask cannot be used
-│   └── KqlError            2   a query is not KQL (elkkit.kql)
+│   └── KqlError            2   a query cannot be asked (elkkit.kql); KqlSyntaxError: it is not KQL
 ├── StorageError            2   the disk or the file system refused
 ├── UnreachableError        3   a service did not answer, or not in time
 ├── ServiceError            3   a service answered that it failed, or cannot do what was asked

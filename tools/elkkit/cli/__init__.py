@@ -10,7 +10,9 @@ import typer
 from elkkit import __version__
 from elkkit.cli.command import ElkkitGroup
 
-COMMANDS = ("demo", "score", "parse", "up", "down", "status", "setup", "ship", "tail", "compare", "runs", "config")
+COMMANDS = (
+    "demo", "score", "parse", "up", "down", "status", "setup", "ship", "tail", "query", "compare", "runs", "config",
+)  # fmt: skip
 """Modules of this package that register commands, in the order of the help."""
 
 app = typer.Typer(

@@ -37,7 +37,7 @@ def from_elastic(out: Output, es: bool, files: Sequence[str] | None, *, needs_on
 
 def asked_query(contract: Contract, text: str, out: Output) -> Node:
     """What a query asks; a name that no field has is worth a note, since it matches nothing. Raises `KqlError`."""
-    from elkkit.kql import field_names, matcher, matching_fields, parse
+    from elkkit.kql import field_names, matching_fields, parse, to_predicate
 
     node = parse(text)
     types = {name: field.type for name, field in contract.fields.items()}
@@ -45,12 +45,17 @@ def asked_query(contract: Contract, text: str, out: Output) -> Node:
         known = any(field in types for field in matching_fields(name, types))
         if not known and not any(field.startswith(f"{name}.") for field in types):
             out.note(f"note: {name} is none of the contract's fields{_near(str(name), types)}")
-    matcher(node, contract)  # refuses what Elasticsearch would, in our words
+    to_predicate(node, contract)  # refuses what Elasticsearch would, in our words
     return node
 
 
 def asked_since(text: str, now: datetime) -> int:
-    """The moment, in milliseconds since 1970. Raises `UsageError`."""
+    """The moment of `elkkit tail --since`, in milliseconds since 1970. Raises `UsageError`."""
+    return asked_moment(text, now, "--since", "tail")
+
+
+def asked_moment(text: str, now: datetime, option: str, command: str) -> int:
+    """The moment that an option of a command gives, in milliseconds since 1970. Raises `UsageError`."""
     import re
 
     from elkkit.kql import event_moment
@@ -65,11 +70,12 @@ def asked_since(text: str, now: datetime) -> int:
     moment = event_moment(text)
     if moment is None:
         why = f"{text!r:.80} is neither a time such as 2026-11-22T10:00Z nor one ago such as 15m, 2h or 1d"
-        raise UsageError("--since is wrong", why=why, hint="elkkit tail --since 15m FILE; times are UTC")
+        hint = f"elkkit {command} {option} 15m FILE; times are UTC"
+        raise UsageError(f"{option} is wrong", why=why, hint=hint)
     return moment
 
 
-def asked_fields(contract: Contract, text: str) -> tuple[str, ...]:
+def asked_fields(contract: Contract, text: str, command: str = "tail") -> tuple[str, ...]:
     """The fields that were asked for, each once. Raises `UsageError`."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     known = [*contract.fields, "file", "offset", "outcome"]
@@ -81,7 +87,8 @@ def asked_fields(contract: Contract, text: str) -> tuple[str, ...]:
                 hint=f"its fields are {', '.join(known)}",
             )
     if not names:
-        raise UsageError("--fields is wrong", why="it names no field", hint="elkkit tail --fields @timestamp,message")
+        hint = f"elkkit {command} --fields @timestamp,message"
+        raise UsageError("--fields is wrong", why="it names no field", hint=hint)
     return names
 
 

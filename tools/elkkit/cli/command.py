@@ -74,6 +74,16 @@ _ELASTIC = {
     ],
 }  # fmt: skip
 """Settings that commands which speak to Elasticsearch take as options too."""
+_KIBANA = {
+    "kibana_url": Annotated[
+        str | None,
+        typer.Option("--kibana-url", metavar="URL", help="Kibana or OpenSearch Dashboards (ELKKIT_KIBANA_URL).",
+                     rich_help_panel="Kibana"),
+    ],
+    # the same credentials and certificates hold for both
+    **{n: _ELASTIC[n] for n in ("es_user", "ca_cert", "fingerprint", "insecure", "timeout")},
+}  # fmt: skip
+"""The same for Kibana."""
 
 
 class ElkkitGroup(TyperGroup):
@@ -159,17 +169,18 @@ def _unexpected(error: Exception) -> ElkkitError:
 
 
 def command(
-    app: typer.Typer, name: str, *, full_name: str | None = None, elastic: bool = False
+    app: typer.Typer, name: str, *, full_name: str | None = None, elastic: bool = False, kibana: bool = False
 ) -> Callable[[Callable[..., None]], Any]:
     """Register a command whose first parameter is its `Output`; the options that all commands take are added.
 
-    `elastic`: also those that say how Elasticsearch is reached; they are in `Output.settings`.
+    `elastic`: also those that say how Elasticsearch is reached; they are in `Output.settings`. `kibana`: the same for
+    Kibana; both may be given.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for n, p in signature.parameters.items() if n != "out"]
-        flags = _ELASTIC if elastic else {}
+        flags = {**(_KIBANA if kibana else {}), **(_ELASTIC if elastic else {})}
         common = [
             inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(n), annotation=a)
             for n, a in {**flags, **_COMMON}.items()

@@ -85,10 +85,10 @@ def _of_files(
 ) -> CompareResult:
     out.step(f"reading {len(files)} file{'s' if len(files) > 1 else ''}")
     with out.progress("lines", None) as progress:
-        from elkkit.kql import matcher
+        from elkkit.kql import to_predicate
         from elkkit.usecases.compare import compare_files
 
-        matches = None if query is None else matcher(query, contract)
+        matches = None if query is None else to_predicate(query, contract)
         return compare_files(files, contract, query=matches, progress=progress, **limits)
 
 

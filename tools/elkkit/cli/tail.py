@@ -183,9 +183,9 @@ def _show(
 
 
 def _matcher(node: Node, contract: Contract) -> Matcher:
-    from elkkit.kql import matcher
+    from elkkit.kql import to_predicate
 
-    return matcher(node, contract)
+    return to_predicate(node, contract)
 
 
 def _json(fields: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes]:

@@ -7,7 +7,6 @@ from elkkit.kql.ast import (
     And,
     Exists,
     Is,
-    KqlError,
     MatchAll,
     Nested,
     Node,
@@ -19,7 +18,8 @@ from elkkit.kql.ast import (
     matching_fields,
 )
 from elkkit.kql.dates import event_moment
-from elkkit.kql.match import Matcher, matcher
+from elkkit.kql.errors import KqlError, KqlSyntaxError
+from elkkit.kql.match import Matcher, to_predicate
 from elkkit.kql.parser import parse
 from elkkit.kql.query import to_query
 
@@ -28,6 +28,7 @@ __all__ = [
     "Exists",
     "Is",
     "KqlError",
+    "KqlSyntaxError",
     "MatchAll",
     "Matcher",
     "Nested",
@@ -38,8 +39,8 @@ __all__ = [
     "Wildcard",
     "event_moment",
     "field_names",
-    "matcher",
     "matching_fields",
     "parse",
+    "to_predicate",
     "to_query",
 ]

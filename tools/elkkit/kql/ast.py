@@ -1,4 +1,4 @@
-"""What a KQL text means, as frozen values, and the error for a text that means nothing."""
+"""What a KQL text means, as frozen values."""
 
 from __future__ import annotations
 
@@ -7,59 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from elkkit.errors import UsageError
-
-_SHOWN = 60
-QUOTE_IT = 'put a value with special characters in double quotes, as in: model.name : "a (b)"'
-
-
-class KqlError(UsageError):
-    """A query that Kibana or Elasticsearch would refuse.
-
-    `position` is the index of the character at fault, or None where the text is well-formed but cannot be asked.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        why: str | None = None,
-        hint: str | None = None,
-        text: str | None = None,
-        position: int | None = None,
-        expected: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message, why=why, hint=hint)
-        self.text = text
-        self.position = position
-        self.expected = expected
-
-    @classmethod
-    def unexpected(cls, text: str, position: int, expected: set[str], hint: str | None = None) -> KqlError:
-        """The character at `position` is none of what may stand there."""
-        # Kibana's order: quoted characters, then words in capitals, then the others
-        wanted = tuple(sorted(expected))
-        found = f'"{text[position]}"' if position < len(text) else "the end"
-        start = max(0, position - _SHOWN)
-        before = ("…" if start else "") + text[start:position]
-        after = text[position : position + _SHOWN] + ("…" if position + _SHOWN < len(text) else "")
-        why = f"at character {position + 1}, marked by ▸, {found} stands where one of these may: {', '.join(wanted)}"
-        return cls(
-            f"the query is not KQL: {before}▸{after}",
-            why=why,
-            hint=hint or QUOTE_IT,
-            text=text,
-            position=position,
-            expected=wanted,
-        )
-
-    def as_kibana(self) -> str:
-        """The error as Kibana words it, with a line that points at the position."""
-        if self.text is None or self.position is None:
-            return self.why or self.message
-        at_end = self.position >= len(self.text)
-        found = "end of input" if at_end else f'"{self.text[self.position]}"'
-        return f"Expected {', '.join(self.expected)} but {found} found.\n{self.text}\n{'-' * self.position}^"
+from elkkit.kql.errors import KqlError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
@@ -14,7 +14,6 @@ from elkkit.kql.ast import (
     And,
     Exists,
     Is,
-    KqlError,
     MatchAll,
     Nested,
     Node,
@@ -27,6 +26,9 @@ from elkkit.kql.ast import (
     split_words,
 )
 from elkkit.kql.dates import event_moment, span
+from elkkit.kql.dates import time_zone as zone_of
+from elkkit.kql.errors import KqlError
+from elkkit.kql.parser import parse
 
 Event: TypeAlias = Mapping[str, Any]
 Matcher: TypeAlias = Callable[[Event], bool]
@@ -41,30 +43,40 @@ _KEYWORD = frozenset({"keyword", "constant_keyword"})
 _TYPE_NAMES = {"double": "a number", "long": "a number", "date": "a date", "boolean": "true or false"}
 
 
-def matcher(node: Node, contract: Contract, *, now: datetime | None = None) -> Matcher:
-    """A function that says whether an event, its fields by dotted name, is what a query asks for.
+def to_predicate(
+    query: str | Node,
+    fields: Contract | Mapping[str, str],
+    *,
+    time_zone: str = "UTC",
+    now: datetime | None = None,
+) -> Matcher:
+    """A function that says whether an event, its fields by dotted name, is what a text or its meaning asks for.
 
-    As on a server with the contract's mappings: text of keywords is compared as it is, `message` by its words,
-    numbers as numbers, dates as moments; of a list any element may match; a field that is absent or unknown matches
-    nothing, except that `event.dataset` is the same in every event. `now` of date math is the moment of this call.
+    As on a server with these fields (a contract's, or each one's Elasticsearch type): text of keywords is compared as
+    it is, `message` by its words, numbers as numbers, dates as moments; of a list any element may match; a field that
+    is absent or unknown matches nothing, except that `event.dataset` is the same in every event of a contract. `now`
+    of date math is the moment of this call; `time_zone`, a name or an offset, is that of dates that tell none.
     Raises `KqlError` where Elasticsearch would refuse the query, such as a word for a number. A pattern of several
     field names, and a value without a field, pass over the fields that cannot have such a value.
     """
-    return _Build(contract, now or datetime.now(UTC)).node(node)
+    node = parse(query) if isinstance(query, str) else query
+    return _Build(fields, now or datetime.now(UTC), zone_of(time_zone)).node(node)
 
 
 class _Build:
     """Turns a query into closures, so that what depends on the query alone is done once."""
 
-    def __init__(self, contract: Contract, now: datetime) -> None:
-        self._types = {name: field.type for name, field in contract.fields.items()}
-        # the mapping holds such a field's value, so that every event has it
-        self._constants = {
-            name: contract.dataset
-            for name, kind in self._types.items()
-            if kind == "constant_keyword" and name == "event.dataset"
-        }
+    def __init__(self, fields: Contract | Mapping[str, str], now: datetime, zone: tzinfo) -> None:
+        self._constants: dict[str, str] = {}
+        if isinstance(fields, Contract):
+            self._types: Mapping[str, str] = {name: field.type for name, field in fields.fields.items()}
+            # the mapping holds such a field's value, so that every event has it
+            if self._types.get("event.dataset") == "constant_keyword":
+                self._constants["event.dataset"] = fields.dataset
+        else:
+            self._types = fields
         self._now = now
+        self._zone = zone
 
     def node(self, node: Node) -> Matcher:
         if isinstance(node, MatchAll):
@@ -135,7 +147,7 @@ class _Build:
         return _text(kind, text, quoted=node.quoted)
 
     def _date(self, name: str, text: str, node: Is | Range) -> Test:
-        found = span(text, self._now)
+        found = span(text, self._now, self._zone)
         if found is None:
             raise _cannot(name, f"{text!r:.80} is no date", f'{name} > "2026-11-22T10:00:00Z", or {name} > now-15m')
         low, high = found

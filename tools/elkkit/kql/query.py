@@ -21,40 +21,48 @@ from elkkit.kql.ast import (
     matching_fields,
     nested_error,
 )
+from elkkit.kql.parser import parse
 
-_TIME_ZONE = "UTC"
 _QUERY_STRING_SPECIAL = re.compile(r'[-+=&|><!(){}\[\]^"~*?:\\/]')
 
 
-def to_query(node: Node, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Elasticsearch's query for a meaning; `fields` gives each field's type.
+def to_query(query: str | Node, fields: Mapping[str, str] | None = None, time_zone: str = "UTC") -> dict[str, Any]:
+    """Elasticsearch's query for a text or its meaning.
 
-    Raises `KqlError` for a group of a nested field, since no field here is one.
+    `fields` gives each field's Elasticsearch type; without them a pattern of names is sent as it is, and no field is
+    taken for a date. `time_zone`, a name or an offset, is that of dates that tell none. Raises `KqlError`, also for a
+    group of a nested field, since no field here is one.
     """
+    node = parse(query) if isinstance(query, str) else query
+    return _query(node, fields or {}, time_zone)
+
+
+def _query(node: Node, fields: Mapping[str, str], time_zone: str) -> dict[str, Any]:
     if isinstance(node, MatchAll):
         return {"match_all": {}}
     if isinstance(node, And):
-        return {"bool": {"filter": [to_query(part, fields) for part in node.parts]}}
+        return {"bool": {"filter": [_query(part, fields, time_zone) for part in node.parts]}}
     if isinstance(node, Or):
-        return _any([to_query(part, fields) for part in node.parts])
+        return _any([_query(part, fields, time_zone) for part in node.parts])
     if isinstance(node, Not):
-        return {"bool": {"must_not": to_query(node.part, fields)}}
+        return {"bool": {"must_not": _query(node.part, fields, time_zone)}}
     if isinstance(node, Nested):
         raise nested_error(node)
     if node.field is None:
         return _anywhere(node)
-    return _any([_one(node, name, fields.get(name)) for name in matching_fields(node.field, fields)])
+    names = matching_fields(node.field, fields)
+    return _any([_one(node, name, fields.get(name), time_zone) for name in names])
 
 
 def _any(queries: list[dict[str, Any]]) -> dict[str, Any]:
     return {"bool": {"should": queries, "minimum_should_match": 1}}
 
 
-def _one(node: Is | Range | Exists, name: str, kind: str | None) -> dict[str, Any]:
+def _one(node: Is | Range | Exists, name: str, kind: str | None, time_zone: str) -> dict[str, Any]:
     """The query of one field."""
     if isinstance(node, Exists):
         return {"exists": {"field": name}}
-    zone = {"time_zone": _TIME_ZONE} if kind == "date" else {}
+    zone = {"time_zone": time_zone} if kind == "date" else {}
     if isinstance(node, Range):
         return {"range": {name: {node.operator: _plain(node.value), **zone}}}
     if isinstance(node.value, Wildcard):
