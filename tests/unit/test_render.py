@@ -32,7 +32,7 @@ def test_generating_twice_gives_the_same():
     assert len(FILES) == len(OUTPUTS)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p != "kibana/data-view.json"])  # an API's body: nowhere to say it
+@pytest.mark.parametrize("path", [p for p in FILES if not p.startswith("kibana/")])  # bodies of APIs: nowhere to say it
 def test_every_file_says_that_it_is_generated(path):
     if path.endswith(".json"):
         assert NOTE in json.dumps(json.loads(FILES[path]))

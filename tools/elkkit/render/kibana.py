@@ -1,14 +1,15 @@
-"""Kibana: the data view that Discover and dashboards look through."""
+"""Kibana: the data view that Discover and dashboards look through, and the bundles of dashboards."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from elkkit.contract import Contract
+from elkkit.kibana.bundle import DASHBOARDS, DATA_VIEWS, QUERIES, SEARCHES, TARGETS, Target, bundle_files, encode
+from elkkit.kibana.common import EXACT
 
 ID = "elkkit-lane-eval"
-EXACT = "0,0.[0000000000]"
-"""Kibana's own number format shows three decimals: an inference time of 9.5e-05 s would read as 0."""
 
 
 def data_view(contract: Contract) -> str:
@@ -24,3 +25,15 @@ def data_view(contract: Contract) -> str:
         "fieldFormats": formats,
     }
     return json.dumps({"data_view": view, "override": False}, indent=2) + "\n"
+
+
+def _file(target: Target, name: str) -> Callable[[Contract], str]:
+    return lambda contract: encode(bundle_files(contract, target)[name])
+
+
+BUNDLES: tuple[tuple[str, Callable[[Contract], str]], ...] = tuple(
+    (f"kibana/bundles/{target}/{name}", _file(target, name))
+    for target in TARGETS
+    for name in (DATA_VIEWS, SEARCHES, QUERIES, *(f"{dashboard}.ndjson" for dashboard in DASHBOARDS))
+)
+"""Both bundles, made from the specs in `kibana/dashboards/`: saved objects, one a line."""
