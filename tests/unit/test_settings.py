@@ -110,3 +110,25 @@ def test_the_shipped_contract_is_sound():
         assert format(0.5, metric.format)
         assert metric.defined.endswith(".")
         assert metric.tolerance_px is None or f"{metric.tolerance_px} px" in metric.defined
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_command_for_kibana_offers_how_it_is_reached(project, both):
+    import typer
+    from typer.testing import CliRunner
+
+    from elkkit.cli.command import command
+
+    app, seen = typer.Typer(), {}
+
+    @command(app, "probe", kibana=True, elastic=both)
+    def probe(out) -> None:
+        """Probe."""
+        seen.update({r["name"]: r["value"] for r in out.settings.shown()})
+
+    flags = ["--kibana-url", "http://u:secret@k:5601", "--ca-cert", "ca.pem", "--timeout", "5"]
+    result = CliRunner().invoke(app, [*flags, *(["--es-url", "http://e:9200"] if both else [])])
+    assert result.exit_code == 0, result.output
+    assert seen["kibana_url"] == f"http://{MASK}@k:5601"
+    assert (seen["ca_cert"], seen["timeout"]) == ("ca.pem", 5.0)
+    assert seen["es_url"] == ("http://e:9200" if both else None)

@@ -42,6 +42,7 @@ SETTINGS = {
         Setting("own_metrics", "metrics that are not listed: any or listed"),
         Setting("run_id", "id of the run that is scored; minted when absent"),
         Setting("es_url", "address of Elasticsearch"),
+        Setting("kibana_url", "address of Kibana, or of OpenSearch Dashboards"),
         Setting("api_key", "Elasticsearch API key", secret=True),
         Setting("es_user", "user of Elasticsearch, where there is no API key"),
         Setting("es_password", "password of that user", secret=True),
