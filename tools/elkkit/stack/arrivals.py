@@ -10,7 +10,6 @@ number can become visible after a higher one; such gaps are asked for again unti
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from elkkit.errors import ElkkitError, ServiceError, UnreachableError
+from elkkit.stack.follow import pause
 from elkkit.stack.reading import Query, check_whole, patiently, snapshot, there
 from elkkit.stack.streams import Kind, Stream, find_stream
 
@@ -321,13 +321,7 @@ class Arrivals:
         self._trouble = trouble
 
     def _wait(self, seconds: float) -> None:
-        """Sleep, but not through the end of the output's reader."""
-        if self._output is None or not hasattr(select, "poll"):
-            time.sleep(seconds)
-            return
-        poll = select.poll()
-        poll.register(self._output, 0)  # a hang-up is always reported
-        if poll.poll(seconds * 1000):
+        if pause(seconds, (), self._output):
             self.hung_up = self._stopping = True
 
 

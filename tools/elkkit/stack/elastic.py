@@ -29,7 +29,7 @@ LOGSDB = (8, 17)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where an Elasticsearch is, and how it is spoken to."""
+    """Where a server is, and how it is spoken to."""
 
     url: str
     """Without user and password."""
@@ -45,11 +45,13 @@ class Connection:
     """Seconds for one request."""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Connection | None:
-        """The connection that the settings tell, or None where they name no address. Raises `ConfigError`."""
-        address = settings["es_url"]
-        if not address:
-            return None
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """The connection to Elasticsearch, or None where the settings name no address. Raises `ConfigError`."""
+        return cls._to(settings["es_url"], settings) if settings["es_url"] else None
+
+    @classmethod
+    def _to(cls, address: str, settings: Settings) -> Self:
+        """The connection to an address, by the credentials and certificates of the settings."""
         url, user, password = split_url(address)
         ca_cert = settings["ca_cert"]
         if ca_cert and not Path(ca_cert).is_file():

@@ -41,12 +41,12 @@ def worded(error: Exception, what: str, url: str) -> ElkkitError:
         return UnreachableError(f"cannot {what}", why=f"{url} gave no answer in time",
                                 hint="try again, with more time if it is busy: --timeout SECONDS")  # fmt: skip
     if isinstance(error, SerializationError):
-        return ServiceError(f"cannot {what}: {url} gave an answer that is not readable", why=_plain(error),
+        return ServiceError(f"cannot {what}: {url} gave an answer that is not readable", why=plain(error),
                             hint="elkkit status  shows which Elasticsearch is used and why")  # fmt: skip
     if isinstance(error, TlsError):
-        return _not_trusted(_plain(error), what, url)
+        return not_trusted(plain(error), what, url)
     if isinstance(error, TransportError):
-        return _not_reachable(_plain(error), what, url)
+        return _not_reachable(plain(error), what, url)
     if not isinstance(error, ApiError):
         raise error
     return _answered(error, what, url)
@@ -55,12 +55,12 @@ def worded(error: Exception, what: str, url: str) -> ElkkitError:
 # --- it could not be asked -------------------------------------------------------------------------------------------
 
 
-def _not_trusted(why: str, what: str, url: str) -> ElkkitError:
-    """TLS failed."""
+def not_trusted(why: str, what: str, url: str, *, flag: str = "--es-url") -> ElkkitError:
+    """The error where TLS failed; `flag` is the option that gives the address."""
     message = f"cannot {what}: {url} is not trusted"
     if "WRONG_VERSION_NUMBER" in why or "record layer" in why.lower():
         return UnreachableError(f"cannot {what}: {url} is not reachable", why="it does not speak https, perhaps http",
-                                hint=f"--es-url {url.replace('https:', 'http:', 1)}")  # fmt: skip
+                                hint=f"{flag} {url.replace('https:', 'http:', 1)}")  # fmt: skip
     if _NO_CERTIFICATE.search(why):
         return ConfigError("cannot use the certificate authority", why="its file holds no certificate",
                            hint="name a PEM file: --ca-cert FILE")  # fmt: skip
@@ -84,7 +84,7 @@ def _not_reachable(why: str, what: str, url: str) -> ElkkitError:
     return UnreachableError(f"cannot {what}: {url} is not reachable", why=why, hint=hint)
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
     """A transport error's innermost reason, without the objects that Python puts around it."""
     text = str(getattr(error, "message", "") or error)
     text = re.sub(r"<[^<>]*object at[^<>]*>:? ?", "", text.rpartition(">: ")[2])

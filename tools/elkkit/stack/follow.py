@@ -174,19 +174,23 @@ class Follower:
         return _Gzip(name, self._last, self._max_line)
 
     def _wait(self, seconds: float) -> None:
-        """Sleep, but not through input on a stream or the end of the output's reader."""
-        if not hasattr(select, "poll"):
-            time.sleep(seconds)
-            return
-        poll = select.poll()
-        for source in self._sources:
-            if source.readable is not None:
-                poll.register(source.readable, select.POLLIN)
-        if self._output is not None:
-            poll.register(self._output, 0)  # a hang-up is always reported
-        for fd, event in poll.poll(seconds * 1000):
-            if fd == self._output and event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                self.hung_up = self._stopping = True
+        readable = [source.readable for source in self._sources if source.readable is not None]
+        if pause(seconds, readable, self._output):
+            self.hung_up = self._stopping = True
+
+
+def pause(seconds: float, readable: Iterable[int], output: int | None) -> bool:
+    """Sleep, but not through input on a descriptor nor the end of the output's reader; True where that has come."""
+    if not hasattr(select, "poll"):
+        time.sleep(seconds)
+        return False
+    poll = select.poll()
+    for fd in readable:
+        poll.register(fd, select.POLLIN)
+    if output is not None:
+        poll.register(output, 0)  # a hang-up is always reported
+    gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return any(fd == output and bool(event & gone) for fd, event in poll.poll(seconds * 1000))
 
 
 def _stdin() -> int:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from elkkit.errors import ConfigError, ElkkitError, InputError, NotAllowedError, ServiceError, UnreachableError
+from elkkit.stack.elasticerrors import not_trusted, plain
 
 _LONGEST = 600
-_OTHER_PRINT = re.compile(r'Fingerprints did not match.*got "?([0-9a-fA-F:]{64,95})"?')
-_NO_CERTIFICATE = re.compile(r"NO_CERTIFICATE_OR_CRL_FOUND|no start line|PEM lib|NO_START_LINE")
 _NEWER = re.compile(
     r'Document "(?P<id>.*?)" (?:has property "(?P<type>[^"]+)" which |has a "(?P<key>\w+)" which )?'
     r"belongs to a more recent version of Kibana \[(?P<stamp>[^\]]*)\]"
@@ -186,9 +185,9 @@ def silent(error: Exception, what: str, url: str) -> ElkkitError:
                                              why="it is busy, or hangs on what was sent",
                                              hint="try again, with more time: --timeout SECONDS")  # fmt: skip
     elif isinstance(error, TlsError):
-        ours = _not_trusted(_plain(error), what, url)
+        ours = not_trusted(plain(error), what, url, flag="--kibana-url")
     else:
-        ours = _not_reachable(_plain(error), what, url)
+        ours = _not_reachable(plain(error), what, url)
     ours.__cause__ = KibanaAnswerError(0, str(error))
     return ours
 
@@ -203,22 +202,6 @@ def not_known(error: ElkkitError) -> ElkkitError:
     return error
 
 
-def _not_trusted(why: str, what: str, url: str) -> ElkkitError:
-    message = f"cannot {what}: {url} is not trusted"
-    if "WRONG_VERSION_NUMBER" in why or "record layer" in why.lower():
-        return UnreachableError(f"cannot {what}: {url} is not reachable", why="it does not speak https, perhaps http",
-                                hint=f"--kibana-url {url.replace('https:', 'http:', 1)}")  # fmt: skip
-    if _NO_CERTIFICATE.search(why):
-        return ConfigError("cannot use the certificate authority", why="its file holds no certificate",
-                           hint="name a PEM file: --ca-cert FILE")  # fmt: skip
-    if other := _OTHER_PRINT.search(why):
-        return UnreachableError(message, why=f"it shows another certificate, with the SHA-256 {other[1]}",
-                                hint="ask who runs it; if it was renewed, give that with --fingerprint")  # fmt: skip
-    return UnreachableError(message, why=why,
-                            hint="trust its authority with --ca-cert FILE, or this certificate with --fingerprint "
-                                 "SHA256")  # fmt: skip
-
-
 def _not_reachable(why: str, what: str, url: str) -> ElkkitError:
     hint = "is Kibana running there? name another with --kibana-url URL"
     if re.search(r"BadStatusLine|LineTooLong", why):
@@ -228,14 +211,3 @@ def _not_reachable(why: str, what: str, url: str) -> ElkkitError:
         why = "the connection was closed before the whole answer came"
         hint = AGAIN
     return UnreachableError(f"cannot {what}: {url} is not reachable", why=why, hint=hint)
-
-
-def _plain(error: Exception) -> str:
-    """A transport error's innermost reason, without the objects that Python puts around it."""
-    text = str(getattr(error, "message", "") or error)
-    if "IncompleteRead" in text:
-        return "IncompleteRead"
-    text = re.sub(r"<[^<>]*object at[^<>]*>:? ?", "", text.rpartition(">: ")[2])
-    text = re.sub(r"^\((.*)\)$", r"\1", text.strip())
-    text = re.sub(r"^HTTPS?Connection(Pool)?\([^()]*\): |Failed to establish a new connection: ", "", text)
-    return re.sub(r" ?\(_ssl\.c:\d+\)|\[Errno -?\d+\] ", "", text)[:_LONGEST]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from elkkit.errors import ConfigError
@@ -22,39 +21,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class KibanaConnection:
-    """Where a Kibana is, and how it is spoken to."""
-
-    url: str
-    """Without user and password, with `server.basePath` where there is one."""
-    api_key: str | None = field(default=None, repr=False)
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_cert: str | None = None
-    fingerprint: str | None = None
-    """SHA-256 of the server's certificate, in hexadecimal."""
-    insecure: bool = False
-    """Take any certificate."""
-    timeout: float = 30.0
-    """Seconds for one request."""
+class KibanaConnection(Connection):
+    """Where a Kibana is; its `url` ends with `server.basePath` where there is one."""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> KibanaConnection | None:
-        """The connection that the settings tell, or None where they name no address. Raises `ConfigError`."""
-        found = settings.values["kibana_url"]
-        if not found.value:
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """The connection to Kibana, or None where the settings name no address. Raises `ConfigError`.
+
+        Credentials and certificates are those of Elasticsearch.
+        """
+        address = settings["kibana_url"]
+        if not address:
             return None
         try:
-            split_url(found.value)
+            split_url(address)
         except ConfigError as error:
             hint = "give scheme, host and port, for example --kibana-url http://localhost:5601"
             raise ConfigError("the address of Kibana is wrong", why=error.why, hint=hint) from None
-        # credentials and certificates are those of Elasticsearch, and are checked there
-        shared = Connection.from_settings(dataclasses.replace(settings, values={**settings.values, "es_url": found}))
-        if shared is None:
-            return None
-        return cls(shared.url, shared.api_key, shared.user, shared.password, shared.ca_cert, shared.fingerprint,
-                   shared.insecure, shared.timeout)  # fmt: skip
+        return cls._to(address, settings)
 
 
 @dataclass(frozen=True, slots=True)
