@@ -9,12 +9,13 @@ from typing import Any, Self
 
 
 class Stopping:
-    """Within it, Ctrl-C and SIGTERM call `stop` instead of ending the command; a second one ends it at once.
+    """Within it, Ctrl-C and SIGTERM set `asked` and call `stop`; a second one ends the command at once.
 
-    While `at_once` is true the first one ends it too, by `KeyboardInterrupt` as always.
+    While `at_once` is true the first one ends it too, by `KeyboardInterrupt` as always. `stop` must take no lock, as
+    `Event.set` does: the handler runs in the middle of what the main thread does, which may hold it.
     """
 
-    def __init__(self, stop: Callable[[], None], *, at_once: bool = False) -> None:
+    def __init__(self, stop: Callable[[], None] = lambda: None, *, at_once: bool = False) -> None:
         self.asked = False
         self.at_once = at_once
         self._stop = stop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,8 +45,7 @@ def register(app: typer.Typer) -> None:
         """
         from elkkit.usecases.engine import up as use_case
 
-        asked = Event()
-        stopping = Stopping(asked.set, at_once=True)  # a start is broken off, a node that runs ends in good order
+        stopping = Stopping(at_once=True)  # a start is broken off, a node that runs ends in good order
         with stopping, _telling(out) as tell, use_case(out.settings, detach=detach, heap=heap, tell=tell) as found:
             tell(None)
             if found.stays:
@@ -58,7 +56,7 @@ def register(app: typer.Typer) -> None:
             else:
                 _show(out.console(), found, out)
             sys.stdout.flush()
-            by_itself = found.wait(asked)
+            by_itself = found.wait(lambda: stopping.asked)
         if by_itself and found.engine:
             out.note("Elasticsearch has ended, by elkkit down or by itself; its log:")
             out.note(str(found.engine.log))

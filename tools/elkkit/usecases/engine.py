@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from elkkit.errors import ElkkitError, ExitCode
 from elkkit.settings import Settings
@@ -15,12 +16,9 @@ from elkkit.stack.elastic import Connection, Elastic, connect
 from elkkit.stack.embedded import Engine
 from elkkit.stack.embedded.files import RELEASES, Place
 
-if TYPE_CHECKING:
-    from threading import Event
-
 HEAP = embedded.HEAP
 After = Literal["ended", "used", "kept"]
-_LOOK = 0.5
+_LOOK = 0.2
 _LEAVING = 5.0
 """Seconds that the node gets to end after its last user, before we say that others use it."""
 
@@ -80,12 +78,12 @@ class Up:
             **({"engine": engine_dict(self.engine)} if self.engine else {}),
         }
 
-    def wait(self, stop: Event) -> bool:
-        """Wait until `stop` is set, or until the node has ended by itself: then True."""
-        while self.engine is not None and not stop.is_set():
+    def wait(self, asked: Callable[[], bool]) -> bool:
+        """Wait until `asked` says so, or until the node has ended by itself: then True."""
+        while self.engine is not None and not asked():
             if embedded.ended(self.engine):
                 return True
-            stop.wait(_LOOK)
+            time.sleep(_LOOK)
         return False
 
     def after(self) -> After:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from elkkit.contract import Contract
@@ -62,17 +61,13 @@ class Stop:
     """Asks a shipment to end in good order; may be used from a signal handler."""
 
     def __init__(self) -> None:
-        self._asked = Event()
+        self.asked = False
+        """It was asked to end. No `Event`: its lock may be held where the signal comes."""
         self._then: Callable[[], None] = lambda: None
-
-    @property
-    def asked(self) -> bool:
-        """It was asked to end."""
-        return self._asked.is_set()
 
     def ask(self) -> None:
         """End soon."""
-        self._asked.set()
+        self.asked = True
         self._then()
 
     def then(self, call: Callable[[], None]) -> None:
