@@ -39,6 +39,10 @@ def histogram(interval: str) -> dict[str, Any]:
     return {"date_histogram": {"field": "@timestamp", "fixed_interval": fixed, "min_doc_count": 1}}
 
 
+def steps(field: str) -> dict[str, Any]:
+    return {"histogram": {"field": field, "interval": 10, "min_doc_count": 1}}
+
+
 def nest(groups: list[dict[str, Any]], measures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Groups inside each other, the measures in each, since an outer group may be ordered by one."""
     if not groups:
@@ -67,6 +71,8 @@ def classic(item: Mapping[str, Any], contract: Contract) -> dict[str, Any] | Non
             groups.append(terms(params["field"], params["size"], (by, params["order"])))
         elif agg["type"] == "filters":
             groups.append(filters(params["filters"], contract))
+        elif agg["type"] == "histogram":
+            groups.append(steps(params["field"]))
         else:
             assert agg["type"] == "date_histogram"
             groups.append(histogram(params["interval"]))
@@ -94,6 +100,13 @@ def lens(item: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
             groups.append(filters(params["filters"], contract))
         elif kind == "date_histogram":
             groups.append(histogram(params["interval"]))
+        elif kind == "range":
+            groups.append(steps(column["sourceField"]))
+        elif kind in ("formula", "math"):
+            assert set(column["references"]) <= set(columns)
+        elif "filter" in column:
+            assert kind == "count"
+            measures[name] = {"filter": query_of(column["filter"]["query"], contract)}
         elif found := metric(kind, column["sourceField"], [params["percentile"]] if "percentile" in params else []):
             measures[name] = found
     return search(state["query"]["query"], groups, measures, contract)
@@ -132,5 +145,7 @@ def numbers(aggregations: Mapping[str, Any], path: str = "") -> Iterator[tuple[s
     for name, value in aggregations.items():
         if isinstance(value, dict) and "values" in value:
             yield from ((f"{path}/{name}.{p}", v) for p, v in value["values"].items())
+        elif isinstance(value, dict) and "doc_count" in value:
+            yield f"{path}/{name}/count", value["doc_count"]
         elif isinstance(value, dict) and "value" in value:
             yield f"{path}/{name}", value["value"]

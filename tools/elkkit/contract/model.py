@@ -72,6 +72,7 @@ class Contract:
     invalid_id_tag: str
     invalid_field_tag: str
     long_line_tag: str
+    canary_tag: str
     fields: Mapping[str, Field]
     metrics: Mapping[str, Metric]
     patterns: Mapping[str, str]
@@ -135,6 +136,7 @@ def load_contract() -> Contract:
         invalid_id_tag=raw["invalid_id_tag"],
         invalid_field_tag=raw["invalid_field_tag"],
         long_line_tag=raw["long_line_tag"],
+        canary_tag=raw["canary_tag"],
         fields=MappingProxyType({n: make_field(n, t) for n, t in raw["fields"].items()}),
         metrics=MappingProxyType({n: make_metric(n, t) for n, t in raw["metrics"].items()}),
         patterns=MappingProxyType(dict(raw["patterns"])),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from elkkit.contract import Contract
 from elkkit.kibana.bundle import DASHBOARDS, DATA_VIEWS, QUERIES, SEARCHES, TARGETS, Target, bundle_files, encode
-from elkkit.kibana.common import EXACT
+from elkkit.kibana.common import SCORE
 
 ID = "elkkit-lane-eval"
 
@@ -15,7 +15,7 @@ ID = "elkkit-lane-eval"
 def data_view(contract: Contract) -> str:
     """`data-view.json`: the body for Kibana's data view API (8.0 and later)."""
     formats = {
-        f.name: {"id": "number", "params": {"pattern": EXACT}} for f in contract.fields.values() if f.type == "double"
+        f.name: {"id": "number", "params": {"pattern": SCORE}} for f in contract.fields.values() if f.type == "double"
     }
     view = {
         "id": ID,
