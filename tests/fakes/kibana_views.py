@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -141,3 +143,55 @@ def _view(fake: FakeKibana, saved: Saved, space: str, key: str = "data_view", *,
     elif created:
         view["typeMeta"] = {}
     return _json(200, {key: view})
+
+
+# --- fields of indices -----------------------------------------------------------------------------------------------
+
+_FAMILIES = {"long": "number", "double": "number", "float": "number", "text": "string", "keyword": "string"}
+
+
+def fields(
+    fake: FakeKibana, method: str, path: str, query: dict[str, list[str]], headers: Mapping[str, str]
+) -> Reply | None:
+    """The field list of an index pattern, from `fake.mappings`; None for another route, or one of another version."""
+    from fakes.kibana import _json
+
+    moved = fake.rules.number >= (8, 9, 0)
+    routes = ("/internal/data_views/_fields_for_wildcard", "/internal/data_views/fields")
+    if method != "GET" or path not in (routes if moved else ("/api/index_patterns/_fields_for_wildcard",)):
+        return None
+    if moved and headers.get("elastic-api-version") != "1":
+        raise RefusedError(400, "Please specify a version via elastic-api-version header. Available versions: [1]")
+    meta = query.get("meta_fields", [])
+    if len(meta) == 1:
+        try:
+            meta = json.loads(meta[0])
+        except ValueError:
+            raise RefusedError(400, "Bad Request") from None
+    (pattern,) = query["pattern"]
+    found = {name: m for name, m in fake.mappings.items() if any(fnmatchcase(name, p) for p in pattern.split(","))}
+    if not found:
+        error = RefusedError(404, f'No indices match "{pattern}"')
+        return _json(404, {**error.body, "attributes": {**error.body, "code": "no_matching_indices"}})
+    kinds: dict[str, set[str]] = {name: {name} for name in meta}
+    for mapping in found.values():
+        for name, kind in _flat(mapping["properties"]):
+            kinds.setdefault(name, set()).add(kind)
+    rows = [_field(name, sorted(types), name in meta) for name, types in sorted(kinds.items())]
+    return _json(200, {"fields": rows, **({"indices": sorted(found)} if moved else {})})
+
+
+def _flat(properties: Object, above: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in properties.items():
+        yield from _flat(field.get("properties", {}), f"{above}{name}.")
+        yield from _flat(field.get("fields", {}), f"{above}{name}.")
+        if "type" in field:
+            yield f"{above}{name}", field["type"]
+
+
+def _field(name: str, kinds: list[str], meta: bool) -> Object:
+    families = {_FAMILIES.get(kind, kind) for kind in kinds}
+    grouped = not meta and "text" not in kinds
+    return {"name": name, "type": "conflict" if len(families) > 1 else families.pop(), "esTypes": kinds,
+            "searchable": name != "_source", "aggregatable": grouped, "readFromDocValues": grouped,
+            "metadata_field": meta}  # fmt: skip

@@ -21,15 +21,12 @@ RECORDED = SHARED / "kibana-exchanges"
 VERSIONS = ["7.10.2", "8.3.3", "8.12.2"]
 
 _UNSEEN = "the dashboards that it shows were made by requests that are not recorded"
-_FIELDS = "asks for the fields of indices, and the fake has no Elasticsearch"
 LEFT_OUT = {
     "8.12.2/header-auth-ignored": _UNSEEN,
     "8.12.2/header-elastic-api-version-1": _UNSEEN,
     "8.12.2/header-elastic-api-version-2023-10-31": _UNSEEN,
     "8.12.2/header-elastic-api-version-2099-01-01": _UNSEEN,
     "8.12.2/export-star": "holds the server's own settings, which no request made",
-    "7.10.2/fields-for-wildcard": _FIELDS,
-    "8.3.3/fields-for-wildcard": _FIELDS,
 }
 """Exchanges that the fake does not claim to answer, and why."""
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from elkkit.kibana.decoded import Found
+from elkkit.kibana.places import layers
 from elkkit.kibana.problems import Problem
 
 _LAYER_REF = "indexpattern-datasource-layer-"
-_NO_FIELD = frozenset({"___records___", "Records"})
 _ACCESSORS = frozenset(
     {
         "accessor",
@@ -35,10 +35,7 @@ _LISTS = frozenset({"accessors", "groups", "primaryGroups", "secondaryGroups", "
 
 def _layers(found: Found) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Layer id, path, layer."""
-    sources = found.at("state.datasourceStates") or {}
-    for name in ("formBased", "indexpattern"):
-        for own, layer in ((sources.get(name) or {}).get("layers") or {}).items():
-            yield own, f"attributes.state.datasourceStates.{name}.layers.{own}", layer
+    return ((own, f"attributes.{path}", layer) for own, path, layer in layers(dict(found.attributes)))
 
 
 def check(found: Found, used: set[str]) -> Iterator[Problem]:
@@ -131,14 +128,3 @@ def _drawn(part: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
             for i, column in enumerate(value):
                 name = column.get("columnId") if isinstance(column, dict) else column
                 yield f"{path}.columns[{i}]", name
-
-
-def fields(found: Found) -> Iterator[tuple[str, str]]:
-    """Every field that a column reads."""
-    for _, path, layer in _layers(found):
-        for name, column in layer.get("columns", {}).items():
-            field = column.get("sourceField")
-            if isinstance(field, str) and field not in _NO_FIELD:
-                yield f"{path}.columns.{name}.sourceField", field
-            for more in (column.get("params") or {}).get("secondaryFields") or []:
-                yield f"{path}.columns.{name}.params.secondaryFields", more

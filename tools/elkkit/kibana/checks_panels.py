@@ -9,8 +9,11 @@ from typing import Any
 from elkkit.kibana import checks_lens
 from elkkit.kibana.decoded import Found
 from elkkit.kibana.layout import COLUMNS, Box
+from elkkit.kibana.places import places
 from elkkit.kibana.problems import Problem
+from elkkit.kibana.uses import Kind
 from elkkit.kql import KqlError, Wildcard, field_names, parse
+from elkkit.kql.ast import Name
 
 _OURS = re.compile(
     r"(?:\d+:)?panel_[^:]+|control_\d+_index_pattern|controlGroup_[^:]+:\w+|search_0|kibanaSavedObjectMeta\..+"
@@ -33,10 +36,7 @@ def check(found: Found, fields: Collection[str] | None) -> Iterator[Problem]:
     for link in found.references:
         if link["name"] not in used and _OURS.fullmatch(link["name"]):
             yield Problem(found.name, "references", f"nothing in the object uses {link['name']!r}")
-    for path, field in _fields(found):
-        if fields is not None and field not in fields:
-            yield Problem(found.name, path, f"there is no field {field!r}")
-    yield from _queries(found, fields)
+    yield from _fields(found, fields)
 
 
 # --- references by name ----------------------------------------------------------------------------------------------
@@ -185,53 +185,15 @@ def _data_view(found: Found) -> Iterator[Problem]:
 # --- fields and queries ----------------------------------------------------------------------------------------------
 
 
-def _fields(found: Found) -> Iterator[tuple[str, str]]:
-    """Every field that an object names outside a query, with the path."""
-    attributes = found.attributes
-    if found.type == "search":
-        for i, name in enumerate(attributes.get("columns", [])):
-            yield f"attributes.columns[{i}]", name
-        sort = attributes.get("sort", [])
-        for i, pair in enumerate([sort] if sort and isinstance(sort[0], str) else sort):
-            yield f"attributes.sort[{i}]", pair[0]
-    elif found.type == "visualization":
-        state = attributes.get("visState") or {}
-        for i, agg in enumerate(state.get("aggs", [])):
-            if isinstance(field := agg.get("params", {}).get("field"), str):
-                yield f"attributes.visState.aggs[{i}].params.field", field
-        for i, control in enumerate(state.get("params", {}).get("controls") or []):
-            if control.get("fieldName"):
-                yield f"attributes.visState.params.controls[{i}].fieldName", control["fieldName"]
-        for i, series in enumerate(state.get("params", {}).get("series") or []):  # TSVB
-            if series.get("terms_field"):
-                yield f"attributes.visState.params.series[{i}].terms_field", series["terms_field"]
-            for j, metric in enumerate(series.get("metrics", [])):
-                if metric.get("field") and not series.get("override_index_pattern"):
-                    yield f"attributes.visState.params.series[{i}].metrics[{j}].field", metric["field"]
-    elif found.type == "lens":
-        yield from checks_lens.fields(found)
-    elif found.type == "index-pattern":
-        own = set(attributes.get("runtimeFieldMap") or {})
-        for key in ("timeFieldName", "fieldFormatMap", "fieldAttrs"):
-            value = attributes.get(key)
-            names = [value] if isinstance(value, str) else list(value or {})
-            yield from ((f"attributes.{key}", name) for name in names if name and name not in own)
-    elif found.type == "dashboard":
-        for own_id, control in (found.at("controlGroupInput.panelsJSON") or {}).items():
-            if isinstance(field := control.get("explicitInput", {}).get("fieldName"), str):
-                yield f"attributes.controlGroupInput.panelsJSON.{own_id}.explicitInput.fieldName", field
-
-
-def _queries(found: Found, fields: Collection[str] | None) -> Iterator[Problem]:
-    """Every KQL text must be KQL: a Kibana takes any, and fails in the browser."""
-    for path, _, value in [("attributes", "", found.attributes), *_walk(found.attributes, "attributes")]:
-        if not isinstance(value, dict) or value.get("language") != "kuery" or not isinstance(value.get("query"), str):
-            continue
-        try:
-            names = list(field_names(parse(value["query"])))
-        except KqlError as error:
-            yield Problem(found.name, f"{path}.query", f"it is not KQL: {error}")
-            continue
+def _fields(found: Found, fields: Collection[str] | None) -> Iterator[Problem]:
+    """Every field must be there, and every KQL text must be KQL: a Kibana takes any, and fails in the browser."""
+    for place in places(found):
+        names: list[Name] = list(place.names)
+        if place.kind is Kind.KQL:
+            try:
+                names = list(field_names(parse(place.value)))
+            except KqlError as error:
+                yield Problem(found.name, place.path, f"it is not KQL: {error}")
         for name in names:
-            if fields is not None and not isinstance(name, Wildcard) and str(name) not in fields:
-                yield Problem(found.name, f"{path}.query", f"there is no field {str(name)!r}")
+            if fields is not None and not isinstance(name, Wildcard) and name not in fields:
+                yield Problem(found.name, place.path, f"there is no field {name!r}")

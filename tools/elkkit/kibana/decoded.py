@@ -25,7 +25,9 @@ JSON_FIELDS: Mapping[str, type] = {
     "typeMeta": dict,
 }
 """Attributes that hold JSON as a text, and what it is."""
-_OF_DATA_VIEWS = frozenset({"fields", "fieldFormatMap", "fieldAttrs", "runtimeFieldMap", "sourceFilters", "typeMeta"})
+OF_DATA_VIEWS = frozenset({"fields", "fieldFormatMap", "fieldAttrs", "runtimeFieldMap", "sourceFilters", "typeMeta"})
+"""Those of them that only a data view has."""
+_DEEPEST = 100
 _NEEDED = {
     "visualization": ("visState",),
     "search": ("kibanaSavedObjectMeta.searchSourceJSON",),
@@ -62,7 +64,7 @@ def decode(item: Mapping[str, Any], problems: list[Problem]) -> Found:
     attributes = _copy(item["attributes"])
     found = Found(item["type"], item["id"], item, attributes, tuple(item.get("references", [])))
     for path, kind in JSON_FIELDS.items():
-        if path in _OF_DATA_VIEWS and found.type != "index-pattern":
+        if path in OF_DATA_VIEWS and found.type != "index-pattern":
             continue
         *above, last = path.split(".")
         at: Any = attributes
@@ -79,6 +81,17 @@ def decode(item: Mapping[str, Any], problems: list[Problem]) -> Found:
     return found
 
 
+def too_deep(value: Any) -> bool:
+    """Nested deeper than anything that a Kibana writes; what walks through it would not come back."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        rows = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list)))
+        level = [inner for row in rows for inner in row]
+        if not level:
+            return False
+    return True
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _copy(v) for k, v in value.items()}
@@ -93,6 +106,9 @@ def _read(value: object, kind: type, name: str, path: str, problems: list[Proble
         read = json.loads(value)
     except (ValueError, RecursionError) as error:
         problems.append(Problem(name, path, f"it is not JSON: {error}"))
+        return None
+    if too_deep(read):
+        problems.append(Problem(name, path, "it is nested too deeply"))
         return None
     if not isinstance(read, kind):
         problems.append(Problem(name, path, f"it holds {type(read).__name__} where {kind.__name__} belongs"))

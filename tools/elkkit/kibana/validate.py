@@ -39,9 +39,11 @@ def validate(
     problems: list[Problem] = []
     whole: list[Found] = []
     for number, item in enumerate(objects, 1):
-        shape = _shape(item, number)
-        problems += shape
-        if shape:
+        faults = shape(item, number)
+        if not faults and item["type"] in (*_LINKED, "query", "tag") and not isinstance(_title(item), str):
+            faults = [Problem(f"{item['type']}:{item['id']}", "attributes", "it has no title")]
+        problems += faults
+        if faults:
             continue
         try:
             whole.append(decode(item, problems))
@@ -62,8 +64,8 @@ def validate(
     return problems
 
 
-def _shape(item: Any, number: int) -> list[Problem]:
-    """What a line must have for a Kibana to answer at all."""
+def shape(item: Any, number: int) -> list[Problem]:
+    """What a line must have for a Kibana to answer at all; `number` names one that has no name of its own."""
     if not isinstance(item, dict):
         return [Problem(f"line {number}", "", "it is not a JSON object")]
     kind, own = item.get("type"), item.get("id")
@@ -75,8 +77,6 @@ def _shape(item: Any, number: int) -> list[Problem]:
     ]
     if not isinstance(item.get("attributes"), dict):
         problems.append(Problem(name, "attributes", "an object is needed"))
-    elif kind in (*_LINKED, "query", "tag") and not isinstance(_title(item), str):
-        problems.append(Problem(name, "attributes", "it has no title"))
     links = item.get("references", [])
     if not isinstance(links, list):
         return [*problems, Problem(name, "references", "a list is needed")]

@@ -56,7 +56,7 @@ _PIECE = re.compile(
 _QUOTED_PIECE = re.compile(r'\\(?:(?P<control>[trn])|u(?P<code>[0-9a-fA-F]{4})|(?P<itself>[\\"]))')
 _CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
 # what JavaScript's trim() takes away
-_TRIMMED = "\t\n\x0b\x0c\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+TRIMMED = "\t\n\x0b\x0c\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _OPERATORS: dict[str, Operator] = {"<=": "lte", ">=": "gte", "<": "lt", ">": "gt"}
 
@@ -81,6 +81,24 @@ _Literal = tuple[Value, bool]
 """A value, and whether it is quoted."""
 
 
+def literal(token: Token) -> _Literal:
+    """What a token `QUOTED` or `UNQUOTED` stands for."""
+    if token.type == "QUOTED":
+        return _QUOTED_PIECE.sub(_unescaped, token[1:-1]), True
+    parts = _parts(token)
+    if len(parts) > 1:
+        return Pattern(tuple(parts)), False
+    return _CONSTANTS.get(parts[0], parts[0]), False
+
+
+def name(literal: _Literal) -> Name:
+    """What a literal stands for where a field's name is wanted."""
+    value, _ = literal
+    if isinstance(value, str | Pattern):
+        return value
+    return "null" if value is None else str(value).lower()
+
+
 @v_args(inline=True)
 class _Meaning(Transformer[Token, Node]):
     """What each rule of the grammar stands for; lark calls these from the inside out."""
@@ -100,23 +118,20 @@ class _Meaning(Transformer[Token, Node]):
     def anywhere(self, literal: _Literal) -> Node:
         return Is(None, *literal)
 
-    def bound(self, name: _Literal, operator: Token, literal: _Literal) -> Node:
-        return Range(_name(name), _OPERATORS[operator], literal[0])
+    def bound(self, field: _Literal, operator: Token, literal: _Literal) -> Node:
+        return Range(name(field), _OPERATORS[operator], literal[0])
 
-    def bind(self, name: _Literal, values: Node) -> Node:
-        return _bound_to(_name(name), values)
+    def bind(self, field: _Literal, values: Node) -> Node:
+        return _bound_to(name(field), values)
 
-    def nested(self, name: _Literal, part: Node) -> Node:
-        return Nested(str(_name(name)), part)
+    def nested(self, field: _Literal, part: Node) -> Node:
+        return Nested(str(name(field)), part)
 
     def quoted(self, token: Token) -> _Literal:
-        return _QUOTED_PIECE.sub(_unescaped, token[1:-1]), True
+        return literal(token)
 
     def unquoted(self, token: Token) -> _Literal:
-        parts = _parts(token)
-        if len(parts) > 1:
-            return Pattern(tuple(parts)), False
-        return _CONSTANTS.get(parts[0], parts[0]), False
+        return literal(token)
 
 
 def _bound_to(field: Name, values: Node) -> Node:
@@ -137,13 +152,6 @@ def _all_bound_to(field: Name, parts: Sequence[Node]) -> tuple[Node, ...]:
     return tuple(_bound_to(field, part) for part in parts)
 
 
-def _name(literal: _Literal) -> Name:
-    value, _ = literal
-    if isinstance(value, str | Pattern):
-        return value
-    return "null" if value is None else str(value).lower()
-
-
 def _parts(text: str) -> list[str]:
     """An unquoted value without its escapes and the space around it, split at its stars."""
     parts, read, at = [""], [], 0
@@ -157,8 +165,8 @@ def _parts(text: str) -> list[str]:
         else:
             read.append(found["word"] or _unescaped(found))
     parts[-1] = "".join([*read, text[at:]])
-    parts[0] = parts[0].lstrip(_TRIMMED)
-    parts[-1] = parts[-1].rstrip(_TRIMMED)
+    parts[0] = parts[0].lstrip(TRIMMED)
+    parts[-1] = parts[-1].rstrip(TRIMMED)
     return parts
 
 

@@ -22,6 +22,11 @@ def parse(text: str) -> Node:
 
     Raises `KqlSyntaxError` where Kibana refuses it, `KqlError` where it is too long or too deep.
     """
+    return read(text)[0]
+
+
+def read(text: str) -> tuple[Node, list[Token]]:
+    """The meaning of a KQL text, and the tokens it is made of, with their positions. Raises what `parse` raises."""
     if len(text) > MAX_LENGTH:
         why = f"it has {len(text):,} characters, and at most {MAX_LENGTH:,} are read"
         raise KqlError("the query is too long", why=why, hint="ask it in parts", text=text)
@@ -50,7 +55,7 @@ def parse(text: str) -> Node:
             elif tokens and tokens[-1] is error.token:
                 tokens.pop()
         raise _fault(text, position, tokens) from None
-    return node
+    return node, tokens
 
 
 def _too_deep(text: str, position: int) -> KqlError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -75,10 +75,11 @@ class Wire:
         path: str,
         *,
         what: str,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
         body: bytes | None = None,
         content_type: str | None = None,
         space: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request and its answer, whatever its status; `what` is a verb phrase for errors.
 
@@ -87,14 +88,14 @@ class Wire:
         from elastic_transport import HttpHeaders, TransportError
 
         target = (f"/s/{quote(space, safe='')}" if space and space != "default" else "") + path
-        target += f"?{urlencode(query)}" if query else ""
-        headers = {"accept": "application/json, application/x-ndjson, */*"}
+        target += f"?{urlencode(query, doseq=True)}" if query else ""
+        sent = {"accept": "application/json, application/x-ndjson, */*", **(headers or {})}
         if method not in ("GET", "HEAD"):
-            headers |= {"kbn-xsrf": "elkkit", "osd-xsrf": "elkkit"}  # the second is for OpenSearch Dashboards
+            sent |= {"kbn-xsrf": "elkkit", "osd-xsrf": "elkkit"}  # the second is for OpenSearch Dashboards
         if content_type:
-            headers["content-type"] = content_type
+            sent["content-type"] = content_type
         try:
-            meta, raw = self._node().perform_request(method, target, body=body, headers=HttpHeaders(headers))
+            meta, raw = self._node().perform_request(method, target, body=body, headers=HttpHeaders(sent))
         except (TransportError, OSError) as error:
             ours = silent(error, what, self.connection.url)
             raise ours from ours.__cause__
