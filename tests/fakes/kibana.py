@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from fakes import kibana_views
+from fakes import kibana_rules_api, kibana_views
 from fakes.kibana_rules import RULES, HangError, Object, RefusedError
 from fakes.kibana_state import Store
 
@@ -93,6 +93,9 @@ class FakeKibana:
         """The `Authorization` that is wanted, where one is."""
         self.redacted = False
         """The status is told to anybody, without its version."""
+        self.mappings: dict[str, Object] = {}
+        """Elasticsearch's mapping of each index, for the lists of fields."""
+        self.alerts = kibana_rules_api.RuleStore()
         self.asked: list[tuple[str, str]] = []
         self.headers: list[Mapping[str, str]] = []
         self._faults: list[list[Any]] = []
@@ -221,9 +224,14 @@ class FakeKibana:
         if (method, path) == ("GET", "/api/kibana/dashboards/export"):
             objects = self.store.legacy_export(query["dashboard"], space)
             return _json(200, {"version": self.version, "objects": objects})
+        if (listed := kibana_views.fields(self, method, path, query, headers)) is not None:
+            return listed
         found_view = kibana_views.routed(self, method, path, space, json.loads(body) if body else None)
         if found_view is not None:
             return found_view
+        found_rule = kibana_rules_api.routed(self, method, path, space, query, json.loads(body) if body else None)
+        if found_rule is not None:
+            return found_rule
         raise RefusedError(404, "Not Found")
 
     def _one(
@@ -338,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
         return None
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _do  # noqa: N815
+    do_GET = do_PATCH = do_POST = do_PUT = do_DELETE = do_HEAD = _do  # noqa: N815
 
     def _hang(self) -> None:
         self.fake.released(20)

@@ -11,9 +11,11 @@ from elkkit import __version__
 from elkkit.cli.command import ElkkitGroup
 
 COMMANDS = (
-    "demo", "score", "parse", "up", "down", "status", "setup", "ship", "tail", "query", "compare", "runs", "config",
+    "demo", "score", "parse", "up", "down", "status", "setup", "ship", "tail", "query", "compare", "runs",
+    "import-dashboards", "diff-dashboards", "export-dashboards", "rollback-dashboards", "remove-dashboards",
+    "import-alerts", "config",
 )  # fmt: skip
-"""Modules of this package that register commands, in the order of the help."""
+"""Commands in the order of the help; each is in the module of its name, with `_` for `-`."""
 
 app = typer.Typer(
     name="elkkit",
@@ -45,4 +47,4 @@ def main(
 
 
 for _name in COMMANDS:
-    import_module(f"elkkit.cli.{_name}").register(app)
+    import_module(f"elkkit.cli.{_name.replace('-', '_')}").register(app)

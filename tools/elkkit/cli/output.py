@@ -23,12 +23,21 @@ RESULT_VERSION = 1
 Status = Literal["success", "partial", "error"]
 # C0 and C1 controls, and what reorders or hides text on a screen
 _HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_LONGEST = 1_500
+"""Characters of one line on standard error; a file may hold a title of megabytes."""
 _JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def harmless(text: object) -> str:
     """Text from outside with control characters made visible, so that a terminal obeys none of it."""
     return _HARMFUL.sub(lambda m: m[0].encode("unicode_escape").decode(), str(text))
+
+
+def cut(text: str, longest: int) -> str:
+    """Text of at most so many characters; what is too long loses its middle, since an error's end says most."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - longest // 3 - 3]} … {text[-(longest // 3) :]}"
 
 
 def error_record(error: ElkkitError) -> dict[str, str | None]:
@@ -77,11 +86,9 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def show_error(error: ElkkitError) -> None:
     """Three lines on standard error: what failed, why, and the next command."""
-    print(f"error: {harmless(error.message)}", file=sys.stderr)
-    if error.why:
-        print(f"why: {harmless(error.why)}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {harmless(error.hint)}", file=sys.stderr)
+    for name, text in (("error", error.message), ("why", error.why), ("hint", error.hint)):
+        if text:
+            print(f"{name}: {cut(harmless(text), _LONGEST)}", file=sys.stderr)
 
 
 @dataclass
@@ -122,7 +129,7 @@ class Output:
     def note(self, text: str) -> None:
         """Something worth knowing, on standard error; `-q` hides it."""
         if not self.quiet:
-            print(harmless(text), file=sys.stderr)
+            print(cut(harmless(text), _LONGEST), file=sys.stderr)
 
     def warn(self, text: str) -> None:
         """Something that may be wrong, on standard error; never hidden."""
