@@ -9,6 +9,7 @@ import itertools
 import json
 
 import pytest
+from elasticsearch import BadRequestError
 
 import embedded_node
 import opensearch_node
@@ -18,6 +19,7 @@ from elkkit.render import elasticsearch as ours
 from elkkit.stack import shapes
 from elkkit.stack.elastic import Connection, connect
 from elkkit.usecases.setup import setup
+from elkkit.usecases.setup_removal import removal, remove
 
 NUMBERS = itertools.count()
 OWN_FIELD = {"model.backbone": {}}
@@ -215,8 +217,9 @@ def test_a_pipeline_that_somebody_changed_is_mended(full, contract):
 
 @pytest.mark.full
 def test_what_a_server_lacks_is_told(bare, full, contract):
-    assert [x.what for x in setup(full, contract, dry_run=True).left_out] == ["ILM policy", "logsdb"]
+    assert [x.what for x in setup(full, contract, dry_run=True).left_out] == ["ILM policy", "logsdb", "roles"]
     left = [x.what for x in setup(bare, contract, dry_run=True).left_out]
+    assert left[-1] == "roles"
     assert left[:4] == [
         "data stream",
         "ILM policy",
@@ -240,3 +243,140 @@ def test_the_bare_engine_keeps_the_bytes_that_were_sent(bare, contract):
         "GET", f"/{index}/_search?filter_path=hits.hits._source", headers={"accept": "application/json"}
     )
     assert answer.body["hits"]["hits"][0]["_source"] == json.loads(text)
+
+
+# --- bad scores ------------------------------------------------------------------------------------------------------
+
+
+def verdicts(result) -> dict[str, str]:
+    return {c.name.split(" ")[0]: str(c.verdict) for c in result.checks}
+
+
+@pytest.mark.full
+def test_a_bad_score_is_refused_and_the_check_says_so(elastic, contract):
+    before = setup(elastic, contract, dry_run=True)
+    result = setup(elastic, contract)
+    assert set(verdicts(before).values()) == set(verdicts(result).values()) == {"ok"}
+    assert len(result.checks) == (2 if elastic.server.bare else 3), "the index template, the index, the pipeline"
+    store(elastic, contract.stream, metricscores=0.5)
+    with pytest.raises(BadRequestError):
+        store(elastic, contract.stream, metricscores="0,83")
+    assert count(elastic, contract.stream) == 1
+
+
+@pytest.mark.full
+def test_what_the_check_warns_of_is_what_the_server_then_does(elastic, contract):
+    """With a template of the user's a bad score is taken in silence: the check has foreseen it."""
+    setup(elastic, contract)
+    mine = {"mappings": {"properties": {"metricscores": {"type": "double"}}},
+            "settings": {"index": {"mapping": {"ignore_malformed": True}}}}  # fmt: skip
+    elastic.client.cluster.put_component_template(name=f"{ours.name(contract)}@custom", template=mine)
+    result = setup(elastic, contract, dry_run=True)
+    first = result.stream.write_index
+    assert {n: v for n, v in verdicts(result).items() if n in ("a", first)} == {"a": "fail", first: "ok"}
+    setup(elastic, contract, rollover=True)
+    store(elastic, contract.stream, metricscores="0,83")
+    assert count(elastic, contract.stream, {"exists": {"field": "_ignored"}}) == 1
+    again = setup(elastic, contract)
+    assert list(verdicts(again).values()).count("fail") == 2
+    assert not again.sound
+
+
+@pytest.mark.full
+def test_an_index_without_our_settings_would_swallow_it(bare, contract):
+    """The default of logsdb that `ignore_malformed: false` is there against, or the same where there is no logsdb."""
+    swallowing = {"index.mode": "logsdb"} if bare.server.logsdb else {"index.mapping.ignore_malformed": True}
+    about = {"settings": swallowing, "mappings": {"properties": {"metricscores": {"type": "double"}}}}
+    name = f"plain-{contract.dataset}"
+    bare.client.indices.create(index=name, body=about)
+    store(bare, name, metricscores="0,83", **{"host.name": "h"})
+    assert count(bare, name, {"exists": {"field": "_ignored"}}) == 1
+    for asked in (about, bare.client.indices.get(index=name)[name]):
+        assert "ignore_malformed" in shapes.takes_bad_numbers(asked, "metricscores")
+
+
+@pytest.mark.full
+def test_the_pipeline_check_finds_a_pipeline_that_is_silent(full, contract, monkeypatch):
+    """The real pipeline passes; one that takes any number from the line, as a plain grok does, is found."""
+    setup(full, contract)
+    name = ours.name(contract)
+    grok = {"grok": {"field": "message", "patterns": ["%{WORD:metrictype} : %{NUMBER:metricscores:double}"]}}
+    silent = {**ours.pipeline_body(contract), "processors": [grok]}
+    monkeypatch.setattr(ours, "pipeline_body", lambda _contract: silent)
+    for dry_run in (True, False):
+        result = setup(full, contract, dry_run=dry_run)
+        (found,) = [c for c in result.checks if c.name.startswith("ingest")]
+        assert found.verdict == "fail"
+        assert "makes the score 0.0" in found.why
+    monkeypatch.undo()
+    setup(full, contract)
+    assert full.client.ingest.get_pipeline(id=name)[name]["processors"] == ours.pipeline_body(contract)["processors"]
+
+
+# --- taking it away --------------------------------------------------------------------------------------------------
+
+
+def fates(result) -> dict[str, str]:
+    return {r.name: str(r.fate) for r in result.removals}
+
+
+@pytest.mark.full
+def test_what_setup_made_goes_and_documents_stay(elastic, contract):
+    before = everything(elastic)
+    setup(elastic, contract)
+    store(elastic, contract.stream, metricscores=0.5)
+    client, bare = elastic.client, elastic.server.bare
+    in_between = everything(elastic)
+    foreseen = removal(elastic, contract)
+    assert everything(elastic) == in_between
+    templates = {n for n in fates(foreseen) if "@" in n or n.startswith("logs-")}
+    assert {n for n, f in fates(foreseen).items() if f == "in use"} == templates
+    done = remove(elastic, foreseen)
+    assert {n: f for n, f in fates(done).items() if f != "in use"} == {
+        n: "removed" for n in fates(foreseen) if n not in templates
+    }
+    assert count(elastic, contract.stream) == 1
+    assert set(fates(remove(elastic, removal(elastic, contract))).values()) <= {"in use", "absent"}
+
+    assert done.holding == ((f"{contract.stream}-000001",) if bare else (f"_data_stream/{contract.stream}",))
+    for path in done.holding:
+        client.perform_request("DELETE", f"/{path}", headers={"accept": "application/json"})
+    last = remove(elastic, removal(elastic, contract))
+    assert set(fates(last).values()) <= {"removed", "absent"}
+    assert everything(elastic) == before
+    assert set(fates(remove(elastic, removal(elastic, contract))).values()) == {"absent"}
+
+
+@pytest.mark.full
+def test_a_server_that_refuses_to_remove_is_heard(full, contract):
+    """A plan from before the stream came: the server knows better, and nothing is forced."""
+    setup(full, contract)
+    full.client.indices.delete_data_stream(name=contract.stream)
+    foreseen = removal(full, contract)
+    assert set(fates(foreseen).values()) == {"remove"}
+    full.client.indices.create_data_stream(name=contract.stream)
+    done = {r.name: r for r in remove(full, foreseen).removals}
+    template = done[ours.index_template_name(contract)]
+    assert template.fate == "in use"
+    assert contract.stream in template.why
+    assert done[f"{ours.name(contract)}@mappings"].fate == "in use"
+    assert full.client.indices.get_index_template(name=template.name)["index_templates"]
+
+
+@pytest.mark.full
+def test_what_is_not_ours_or_holds_the_users_settings_stays(elastic, contract):
+    setup(elastic, contract)
+    name = ours.name(contract)
+    mine = {"mappings": {"properties": {"note": {"type": "keyword"}}}}
+    elastic.client.cluster.put_component_template(name=f"{name}@custom", template=mine)
+    if not elastic.server.bare:
+        elastic.client.ingest.put_pipeline(id=name, body={"description": "mine", "processors": []})
+        elastic.client.indices.delete_data_stream(name=contract.stream)
+    else:
+        elastic.client.indices.delete(index=f"{contract.stream}-000001")
+    done = fates(remove(elastic, removal(elastic, contract)))
+    assert done.pop(f"{name}@custom") == "kept"
+    assert done.pop(name, "not ours") == "not ours"
+    assert set(done.values()) == {"removed"}
+    kept = elastic.client.cluster.get_component_template(name=f"{name}@custom")["component_templates"][0]
+    assert shapes.template(kept["component_template"]["template"]) == shapes.template(mine)

@@ -62,7 +62,9 @@ def test_a_fresh_server_gets_everything_and_then_nothing(fake):
     settings = fake.kept["_component_template"]["lane-eval@settings"]["template"]["settings"]["index"]
     assert settings["mode"] == "logsdb"
     assert settings["lifecycle"] == {"name": "lane-eval@lifecycle"}
-    assert result.left_out == ()
+    assert [x.what for x in result.left_out] == ["roles"]
+    assert [c.verdict for c in result.checks] == ["ok"] * 4
+    assert fake.options[STREAM] == {"failure_store": {"enabled": False}}
 
     before, fake.asked = fake.snapshot(), []
     again = run(fake)
@@ -89,6 +91,28 @@ def test_what_setup_puts_is_what_the_files_hold(fake):
     assert {(k, n): b for k, kept in old.kept.items() for n, b in kept.items()} == {
         at: json.loads(file(CONTRACT)) for at, file in files.items()
     }
+
+
+def test_the_policy_rolls_over_and_deletes_and_the_template_names_it_without_an_alias(fake):
+    run(fake)
+    phases = fake.kept["_ilm/policy"]["lane-eval@lifecycle"]["policy"]["phases"]
+    assert phases["hot"]["actions"]["rollover"] == {"max_age": "30d", "max_primary_shard_size": "25gb"}
+    assert phases["delete"]["min_age"] == "730d"
+    assert phases["delete"]["actions"] == {"delete": {}}
+    assert set(phases) == {"hot", "delete"}
+    settings = shapes.settings(fake.indices[fake.streams[STREAM][0]]["settings"])
+    assert settings["index.lifecycle.name"] == "lane-eval@lifecycle"
+    assert "index.lifecycle.rollover_alias" not in settings, "a data stream needs none, and fails with one"
+    assert run(fake).objects[0].action == "unchanged", "though the server gives it back with defaults of its own"
+
+
+def test_retention_of_the_users_own_is_a_policy_named_in_custom(fake):
+    mine = {"template": {"settings": {"index": {"lifecycle": {"name": "short"}}}}}
+    fake.kept["_component_template"]["lane-eval@custom"] = mine
+    run(fake)
+    settings = shapes.settings(fake.indices[fake.streams[STREAM][0]]["settings"])
+    assert settings["index.lifecycle.name"] == "short"
+    assert not run(fake).to_do
 
 
 def test_dry_run_writes_nothing_and_says_what_would_be(fake):
@@ -252,7 +276,7 @@ def test_a_server_without_ilm_and_logsdb_is_told_so(fake):
     fake.lacks = re.compile("/_ilm/")
     fake.no_logsdb = True
     result = run(fake)
-    assert {x.what for x in result.left_out} == {"ILM policy", "logsdb"}
+    assert {x.what for x in result.left_out} == {"ILM policy", "logsdb", "roles"}
     assert "unknown setting [index.mode]" in next(x.why for x in result.left_out if x.what == "logsdb")
     index = fake.kept["_component_template"]["lane-eval@settings"]["template"]["settings"]["index"]
     assert "lifecycle" not in index
@@ -278,7 +302,7 @@ def test_another_elkkit_may_be_faster(fake):
             fake.before_put = lambda _: None
             fake.kept["_component_template"]["lane-eval@settings"] = theirs
 
-    theirs = ours.settings_body(CONTRACT, ours.Abilities(logsdb=True))
+    theirs = ours.settings_body(CONTRACT, ours.Abilities(logsdb=True, failure_store=True))
     fake.before_put = meanwhile
     assert actions(run(fake))["component template lane-eval@settings"] == "unchanged"
 

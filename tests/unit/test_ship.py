@@ -105,6 +105,10 @@ class Fake:
             identity = action["create"]["_id"]
             if refused := self.refuse(identity, document):
                 status, kind, why = refused
+                if kind == "failure_store":  # as a server answers that has put the document aside
+                    aside = {"_index": f".fs-{STREAM}-2026.11.22-000001", "_id": "x", "result": "created"}
+                    items.append({"create": {**aside, "failure_store": why, "status": status}})
+                    continue
                 items.append({"create": {"status": status, "error": {"type": kind, "reason": why}}})
             elif identity in self.indices[name]:
                 error = {"type": "version_conflict_engine_exception", "reason": "exists", "index": name}
@@ -453,6 +457,39 @@ def test_a_document_that_is_refused_stops_no_other(server, tmp_path):
     assert result.exit_code == ExitCode.NO
     assert result.reasons[0]["type"] == "document_parsing_exception"
     assert result.reasons[0]["count"] == 1
+
+
+def test_what_the_server_puts_aside_and_calls_a_success_is_rejected(server, tmp_path):
+    """All items are of status 201 and `errors` is false: only one word tells that the document is not in the stream."""
+    fake, url = server
+    kept = tmp_path / "kept.jsonl"
+    path = log(tmp_path / "a.log", 10)
+    fake.refuse = lambda _id, d: (201, "failure_store", "used") if d["frame.id"] in ("f3", "f7") else None
+    result = send(url, path, rejected=kept)
+    assert told(result, "sent", "created", "rejected", "unconfirmed") == [10, 8, 2, 0]
+    assert result.exit_code == ExitCode.NO
+    (reason,) = result.reasons
+    assert (reason["status"], reason["type"], reason["count"]) == (201, "failure_store", 2)
+    assert f"GET {STREAM}::failures/_search" in reason["example"]
+    assert len(kept.read_text().splitlines()) == 2
+
+    fake.refuse = lambda *_: None
+    assert told(send(url, kept), "created", "rejected") == [2, 0]
+    assert told(send(url, path), "already_there") == [10]
+
+
+def test_a_failure_store_that_fails_or_is_off_is_a_plain_refusal(server, tmp_path):
+    fake, url = server
+    error = {"type": "document_parsing_exception", "reason": "no number"}
+    for word in ("failed", "not_enabled"):
+
+        def spoil(answer, word=word):
+            return {"errors": True, "items": [{"create": {"status": 400, "error": error, "failure_store": word}}]}
+
+        fake.spoil = spoil
+        result = send(url, log(tmp_path / f"{word}.log", 1))
+        assert told(result, "created", "rejected") == [0, 1]
+        assert result.reasons[0]["type"] == "document_parsing_exception"
 
 
 def test_a_block_that_is_no_matter_of_time_is_a_refusal(server, tmp_path):

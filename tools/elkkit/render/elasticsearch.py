@@ -20,6 +20,8 @@ WORK = "elkkit_work"
 ALL = "elkkit_all"
 """Set to true by a shipper that wants ordinary text kept too."""
 _EDGE = " \t\r\ufeff"
+FAILURE_STORE_OFF = {"failure_store": {"enabled": False}}
+"""Options of a data stream: what a server refuses is refused, not put aside with an answer of success."""
 OWNER = "elkkit"
 """`_meta.managed_by` of everything that elkkit puts on a server."""
 
@@ -49,6 +51,8 @@ class Abilities:
     best_compression: bool = True
     lifecycle: bool = True
     """It has ILM."""
+    failure_store: bool = False
+    """It can put what it refuses aside and answer that all went well, which is switched off."""
 
 
 _FULL = Abilities()
@@ -114,7 +118,10 @@ def settings_body(contract: Contract, abilities: Abilities = _FULL) -> dict[str,
         index["sort"] = {"field": ["@timestamp"], "order": ["desc"]}
     if abilities.bare:
         index["number_of_replicas"] = 0  # one node, always
-    return {"template": {"settings": {"index": index}}, "_meta": _meta(contract)}
+    template: dict[str, Any] = {"settings": {"index": index}}
+    if abilities.failure_store:
+        template["data_stream_options"] = FAILURE_STORE_OFF
+    return {"template": template, "_meta": _meta(contract)}
 
 
 def custom_body(contract: Contract) -> dict[str, Any]:

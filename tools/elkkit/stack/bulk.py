@@ -32,8 +32,11 @@ _FAULTS = 5
 _OUTAGE = 1.0
 _FAILURES = 3
 _KEPT = (
-    "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.index,items.*.error.caused_by.reason"
+    "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.index,items.*.error.caused_by.reason,"
+    "items.*.failure_store"
 )
+_PUT_ASIDE = "failure_store"
+"""Our word for a document that the server took into its failure store: it answers 201 and tells no reason."""
 _BUSY = (429, 502, 503, 504)
 _DATA_STREAM_FLAG = (8, 13)
 
@@ -205,7 +208,7 @@ class Sender:
         items = answer.get("items", ())
         if len(items) != len(documents):
             raise _NoAnswerError(f"it answered for {len(items):,} of {len(documents):,} documents")
-        if answer.get("errors") is False:
+        if answer.get("errors") is False and not any(map(_put_aside, items)):
             sent.created += len(documents)
             return []
         return self._sort(documents, items, sent, attempts)
@@ -226,7 +229,9 @@ class Sender:
         for document, item in zip(documents, items, strict=True):
             told: dict[str, Any] = next(iter(item.values()), {})
             status, error = told.get("status", 0), told.get("error") or {}
-            if status in (200, 201):
+            if _put_aside(item):
+                sent.rejected.append(Refusal(document, status, _PUT_ASIDE, self._why_put_aside))
+            elif status in (200, 201):
                 sent.created += 1
             elif status == 409:
                 there.setdefault(error.get("index", self._name), []).append(document)
@@ -261,6 +266,10 @@ class Sender:
                 gone.append(document)
         return gone
 
+    @property
+    def _why_put_aside(self) -> str:
+        return f"it is in the failure store and not in the stream: GET {self._name}::failures/_search tells why"
+
     @staticmethod
     def _judge(document: Document, stored: Any, sent: Sent) -> None:
         conflict = compare(document, stored[document.id])
@@ -274,6 +283,12 @@ class Sender:
             return str(error)
         told = worded(error, "send", self._elastic.server.url)
         return told.why or told.message
+
+
+def _put_aside(item: dict[str, Any]) -> bool:
+    """Whether a document went to the failure store, which the server calls a success."""
+    told: dict[str, Any] = next(iter(item.values()), {})
+    return told.get(_PUT_ASIDE) == "used"
 
 
 def _kind(body: Any) -> str:

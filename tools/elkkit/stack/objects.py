@@ -1,4 +1,4 @@
-"""What `elkkit setup` puts on a server: each kind of object can be read, put and compared, and says whose it is."""
+"""What `elkkit setup` puts on a server: each kind can be read, put, compared and removed, and says whose it is."""
 
 from __future__ import annotations
 
@@ -70,6 +70,10 @@ class ServerObject(ABC):
     @abstractmethod
     def put(self, client: Elasticsearch, *, create: bool) -> None:
         """Send it. With `create` a server that knows how refuses where there is one by now."""
+
+    @abstractmethod
+    def delete(self, client: Elasticsearch) -> None:
+        """Remove it from the server, which may refuse since it is in use."""
 
     @abstractmethod
     def shape(self, body: Body) -> dict[str, str]:
@@ -144,6 +148,10 @@ class ComponentTemplate(ServerObject):
         """Send it."""
         client.cluster.put_component_template(name=self.name, body=dict(self.wanted), create=create)
 
+    def delete(self, client: Elasticsearch) -> None:
+        """Remove it."""
+        client.cluster.delete_component_template(name=self.name)
+
     def shape(self, body: Body) -> dict[str, str]:
         """What it gives an index."""
         return shapes.template(body.get("template") or {})
@@ -173,6 +181,10 @@ class IndexTemplate(ServerObject):
     def put(self, client: Elasticsearch, *, create: bool) -> None:
         """Send it."""
         client.indices.put_index_template(name=self.name, body=dict(self.wanted), create=create)
+
+    def delete(self, client: Elasticsearch) -> None:
+        """Remove it."""
+        client.indices.delete_index_template(name=self.name)
 
     def shape(self, body: Body) -> dict[str, str]:
         """Patterns, priority, parts; of a data stream only that it is one, and what is not the default."""
@@ -212,6 +224,10 @@ class LifecyclePolicy(ServerObject):
         """Send it."""
         client.ilm.put_lifecycle(name=self.name, body=dict(self.wanted))
 
+    def delete(self, client: Elasticsearch) -> None:
+        """Remove it."""
+        client.ilm.delete_lifecycle(name=self.name)
+
     def meta(self, body: Body) -> Body:
         """The notes in the policy."""
         return super().meta(body.get("policy") or {})
@@ -249,6 +265,10 @@ class IngestPipeline(ServerObject):
     def put(self, client: Elasticsearch, *, create: bool) -> None:  # noqa: ARG002  the server knows no such thing
         """Send it."""
         client.ingest.put_pipeline(id=self.name, body=dict(self.wanted))
+
+    def delete(self, client: Elasticsearch) -> None:
+        """Remove it."""
+        client.ingest.delete_pipeline(id=self.name)
 
     def is_ours(self, body: Body) -> bool:
         """Whether elkkit put it there."""

@@ -14,6 +14,7 @@ NONE = "(none)"
 _LONGEST = 200
 _STATIC = {"index.mode": "standard", "index.codec": "default", "index.sort.field": NONE, "index.sort.order": NONE}
 """Settings that only a new index can get, with what they are where they are not set."""
+_NUMBERS = ("byte", "short", "integer", "long", "unsigned_long", "half_float", "float", "double", "scaled_float")
 _SOURCE_MODE = "index.mapping.source.mode"
 
 
@@ -119,6 +120,29 @@ def index_differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> tuple
     if then.get("(dynamic)", "true") not in ("false", "strict"):
         now = {n: v for n, v in now.items() if n in then}  # documents may have added fields, as they would again
     return differences(found | now, wanted | then)
+
+
+def takes_bad_numbers(about: Mapping[str, Any], field: str) -> str | None:
+    """Why an index would take a document whose number is none and not say so, or None where it refuses it.
+
+    `about` is an index or a template as `{"settings":…, "mappings":…}`; `field` is a dotted name.
+    """
+    at: Any = about.get("mappings") or {}
+    for part in field.split("."):
+        at = (at.get("properties") or {}).get(part) or {}
+    kind = at.get("type")
+    if kind is None:
+        return f"{field} has no mapping: any value is stored, and none is found"
+    if kind not in _NUMBERS:
+        return f"{field} is of the type {kind}, which takes any text"
+    own = at.get("ignore_malformed")
+    if own is not None:
+        return f"{field} has ignore_malformed" if word(own) == "true" else None
+    of_index = settings(about.get("settings") or {})
+    logsdb = of_index.get("index.mode") == "logsdb"  # it does so unless told otherwise
+    if of_index.get("index.mapping.ignore_malformed", word(logsdb)) == "true":
+        return f"the index has ignore_malformed, and {field} does not say otherwise"
+    return None
 
 
 def merged(*templates: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,28 +1,23 @@
-"""Prepare a server for the events: templates, retention, pipelines and the stream; what others own is left alone."""
+"""Prepare a server for the events: templates, retention, pipelines, roles, stream; what others own stays as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elkkit.contract import Contract
 from elkkit.errors import ConfigError
-from elkkit.render import elasticsearch as ours
 from elkkit.stack import shapes
-from elkkit.stack.elastic import Elastic, reason
-from elkkit.stack.objects import (
-    ComponentTemplate,
-    Found,
-    IndexTemplate,
-    IngestPipeline,
-    LifecyclePolicy,
-    ServerObject,
-    State,
-    has_lifecycle,
-)
+from elkkit.stack.elastic import Elastic
+from elkkit.stack.objects import ComponentTemplate, Found, ServerObject, State
 from elkkit.stack.shapes import Difference
 from elkkit.stack.streams import Kind, Stream, find_stream
+from elkkit.usecases.setup_checks import Check, Verdict, check_scores
+from elkkit.usecases.setup_refusals import kind_here, refusals
+from elkkit.usecases.setup_wanted import LeftOut, simulated, wanted
+
+__all__ = ["LeftOut", "Rollover", "SetUp", "SetupResult", "setup"]
 
 Tell = Callable[[str], None]
 _ACTIONS = {
@@ -33,8 +28,6 @@ _ACTIONS = {
     State.NOT_OURS: "not ours",
     State.NEWER: "newer",
 }
-_ABOVE_ALL = 1 << 40
-"""A priority that no template has, for one that is only simulated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +44,6 @@ class SetUp:
     def to_do(self) -> bool:
         """Something is done."""
         return self.action in ("created", "changed")
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What this server does not get, and why."""
-
-    what: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,13 @@ class SetupResult:
     dry_run: bool
     refused: tuple[ConfigError, ...] = ()
     """Why nothing can be done; only with a dry run, since else the first is raised."""
+    checks: tuple[Check, ...] = ()
+    """Whether a bad score would be refused, or marked; none where something was refused."""
+
+    @property
+    def sound(self) -> bool:
+        """No check failed."""
+        return all(c.verdict is not Verdict.FAIL for c in self.checks)
 
     @property
     def to_do(self) -> bool:
@@ -117,6 +109,7 @@ class SetupResult:
             "left_out": [{"what": x.what, "why": x.why} for x in self.left_out],
             "rollover": {"needed": rollover.needed, "done": rollover.done, "new_index": rollover.new_index,
                          "fields": [d.as_dict() for d in rollover.fields]},
+            "checks": [c.as_dict() for c in self.checks],
         }  # fmt: skip
 
 
@@ -135,10 +128,10 @@ def setup(
     """
     with elastic.asking(f"set up {contract.stream}"):
         tell("reading what the server can do and has")
-        wanted, left_out = _wanted(elastic, contract)
-        found = [(o, o.find(elastic.client)) for o in wanted]
+        objects_wanted, left_out = wanted(elastic, contract)
+        found = [(o, o.find(elastic.client)) for o in objects_wanted]
         stream = find_stream(elastic, contract.stream)
-        refused = tuple(_refusals(elastic, contract, found, stream))
+        refused = tuple(refusals(elastic, contract, found, stream))
         if refused and not dry_run:
             raise refused[0]
         objects = [SetUp(o.kind, o.name, _ACTIONS[f.state], f.differences) for o, f in found]
@@ -148,166 +141,23 @@ def setup(
                     tell(f"putting {one.kind} {one.name}")
                     if not one.apply(elastic.client, about.state):
                         objects[i] = SetUp(one.kind, one.name, "unchanged")
-        if refused:
-            need = Rollover()
-        else:
+        need, checks = Rollover(), tuple[Check, ...]()
+        if not refused:
             made, stream = _with_stream(elastic, stream, dry_run=dry_run)
             objects.append(made)
-            pending = dry_run and any(o.to_do for o in objects)
-            fields = () if made.to_do else _lacks(elastic, stream, found if pending else None)
-            need = Rollover(fields)
-        if need.needed and rollover and not dry_run:
-            tell(f"rolling {contract.stream} over")
-            told = elastic.client.indices.rollover(alias=contract.stream)
-            need = Rollover(need.fields, str(told["new_index"]))
-            stream = find_stream(elastic, contract.stream)
+            pending = found if dry_run and any(o.to_do for o in objects) else None
+            then = _of_a_new_index(elastic, stream, pending)
+            need = Rollover(() if made.to_do else _lacks(elastic, stream, then))
+            if need.needed and rollover and not dry_run:
+                tell(f"rolling {contract.stream} over")
+                told = elastic.client.indices.rollover(alias=contract.stream)
+                need = Rollover(need.fields, str(told["new_index"]))
+                stream = find_stream(elastic, contract.stream)
+            tell("asking what the server would do with a bad score")
+            checks = check_scores(elastic, contract, stream, then, [o for o, _ in found], pending=pending is not None)
     server = {"url": elastic.server.url, "version": elastic.server.version_text, "kind": elastic.server.kind,
               "bare": elastic.server.bare, "embedded": elastic.embedded}  # fmt: skip
-    return SetupResult(server, stream, tuple(objects), left_out, need, dry_run, refused)
-
-
-# --- what the server should have -------------------------------------------------------------------------------------
-
-
-def _wanted(elastic: Elastic, contract: Contract) -> tuple[list[ServerObject], tuple[LeftOut, ...]]:
-    """The objects for this server in the order in which they are put, and what it cannot have."""
-    abilities, left_out = _abilities(elastic, contract)
-    name = ours.name(contract)
-    objects: list[ServerObject] = []
-    if abilities.lifecycle:
-        objects.append(LifecyclePolicy(f"{name}@lifecycle", ours.lifecycle_body(contract)))
-    objects += [
-        ComponentTemplate(f"{name}@mappings", ours.mappings_body(contract, abilities)),
-        ComponentTemplate(f"{name}@settings", ours.settings_body(contract, abilities)),
-        ComponentTemplate(f"{name}@custom", ours.custom_body(contract), yours=True),
-        IndexTemplate(ours.index_template_name(contract), ours.index_template_body(contract, abilities)),
-    ]
-    if not abilities.bare:
-        objects += [
-            IngestPipeline(ours.object_pipeline_name(contract), ours.object_pipeline_body(contract)),
-            IngestPipeline(name, ours.pipeline_body(contract)),
-        ]
-    return objects, left_out
-
-
-def _abilities(elastic: Elastic, contract: Contract) -> tuple[ours.Abilities, tuple[LeftOut, ...]]:
-    server, left_out = elastic.server, []
-    lifecycle = not server.bare and has_lifecycle(elastic.client, f"{ours.name(contract)}@lifecycle")
-    if server.bare:
-        replaced = sorted({f.type for f in contract.fields.values() if f.type != f.bare_type})
-        left_out = [
-            LeftOut("data stream", "this engine has none; the stream is a write alias over indices"),
-            LeftOut("ILM policy", "this engine has no ILM; nothing is deleted or rolled over by itself"),
-            LeftOut("ingest pipelines", "this engine has no ingest processors; elkkit ship parses by itself"),
-            LeftOut(f"field types {', '.join(replaced)}", "this engine lacks them; keyword and text stand in"),
-        ]
-    elif not lifecycle:
-        left_out.append(LeftOut("ILM policy", "this server has no ILM; nothing is deleted or rolled over by itself"))
-    with_logsdb = ours.Abilities(server.bare, logsdb=True, best_compression=server.zstd, lifecycle=False)
-    refusal = _no_logsdb(elastic, contract, with_logsdb)
-    if refusal:
-        left_out.append(LeftOut("logsdb", refusal))
-    if not server.zstd:
-        left_out.append(LeftOut("best_compression", "this engine's library libzstd is not there"))
-    abilities = ours.Abilities(server.bare, logsdb=not refusal, best_compression=server.zstd, lifecycle=lifecycle)
-    return abilities, tuple(left_out)
-
-
-def _no_logsdb(elastic: Elastic, contract: Contract, abilities: ours.Abilities) -> str | None:
-    """Why indices cannot have the mode logsdb, or None where they can. Some distributions lack it at any version."""
-    from elasticsearch import BadRequestError
-
-    server = elastic.server
-    if not server.logsdb:
-        return "this engine's library libzstd is not there" if not server.zstd else "this server is older than 8.17"
-    try:
-        bodies = ours.settings_body(contract, abilities), ours.mappings_body(contract, abilities)
-        _simulated(elastic, *(body["template"] for body in bodies))
-    except BadRequestError as error:
-        return f"this server refuses it: {reason(error.body)}"
-    return None
-
-
-def _simulated(elastic: Elastic, *templates: Any) -> Any:
-    """What an index would get of templates that are only simulated."""
-    told = elastic.client.indices.simulate_template(
-        body={"index_patterns": ["elkkit-simulated-*"], "priority": _ABOVE_ALL, "template": shapes.merged(*templates)}
-    )
-    return told["template"]
-
-
-# --- what belongs to others ------------------------------------------------------------------------------------------
-
-
-def _refusals(
-    elastic: Elastic, contract: Contract, found: Sequence[tuple[ServerObject, Found]], stream: Stream
-) -> Iterator[ConfigError]:
-    """Why this cannot be done without touching what is not elkkit's."""
-    url = elastic.server.url
-    other = "set another dataset in elkkit.toml"
-    for one, about in found:
-        if about.state is State.NOT_OURS:
-            yield ConfigError(
-                f"there is another {one.kind} named {one.name}", why="elkkit did not make it, and leaves it as it is",
-                hint=f"curl '{url}/{one.path}'  shows it; remove it, or {other}",
-            )  # fmt: skip
-        elif about.state is State.NEWER:
-            number = one.version(about.body or {})
-            yield ConfigError(
-                f"{one.kind} {one.name} was put there by a newer elkkit",
-                why=f"it has version {number} of the contract, and this elkkit has {contract.version}",
-                hint="bring this elkkit up to date: pip install -U elkkit",
-            )
-    yield from _rivals(elastic, contract, other)
-    in_the_way = _in_the_way(elastic, stream)
-    if in_the_way:
-        yield ConfigError(
-            f"{stream.name} is there already, as {in_the_way}",
-            why=f"on this server it would have to be {_article(_kind_here(elastic))}, and elkkit deletes nothing",
-            hint=f"curl '{url}/{stream.name}/_count'  counts what is in it; elkkit setup --namespace NAME  leaves it",
-        )
-
-
-def _rivals(elastic: Elastic, contract: Contract, other: str) -> Iterator[ConfigError]:
-    """Index templates of others that would be used instead of elkkit's."""
-    own, stream = ours.index_template_name(contract), contract.stream
-    body = ours.index_template_body(contract)
-    (pattern,) = body["index_patterns"]
-    names = (stream, f"{stream}-000001") if elastic.server.bare else (stream,)
-    for row in elastic.client.indices.get_index_template()["index_templates"]:
-        name, template = row["name"], row["index_template"]
-        priority, patterns = template.get("priority", 0), template["index_patterns"]
-        if name == own or priority < ours.PRIORITY:
-            continue
-        # where two templates of one priority could take one name, the server refuses the second
-        rival = any(shapes.patterns_meet(p, pattern) for p in patterns) if priority == ours.PRIORITY else any(
-            shapes.patterns_meet(p, n) for p in patterns for n in names
-        )  # fmt: skip
-        if rival:
-            yield ConfigError(
-                f"index template {name} is in the way of {own}",
-                why=f"it takes {', '.join(patterns)} with priority {priority}, and elkkit's takes {pattern} "
-                f"with {ours.PRIORITY}",
-                hint=f"curl '{elastic.server.url}/_index_template/{name}'  shows it; narrow it, or {other}",
-            )
-
-
-def _kind_here(elastic: Elastic) -> Kind:
-    return Kind.ALIAS if elastic.server.bare else Kind.DATA_STREAM
-
-
-def _article(kind: Kind) -> str:
-    return f"an {kind}" if kind in (Kind.ALIAS, Kind.INDEX) else f"a {kind}"
-
-
-def _in_the_way(elastic: Elastic, stream: Stream) -> str | None:
-    """What stands where the stream should be."""
-    if stream.kind not in (Kind.ABSENT, _kind_here(elastic)):
-        return _article(stream.kind)
-    first = f"{stream.name}-000001"
-    if stream.kind is Kind.ABSENT and elastic.server.bare and elastic.client.indices.exists(index=first):
-        return f"the index {first} without its alias"
-    return None
+    return SetupResult(server, stream, tuple(objects), left_out, need, dry_run, refused, checks)
 
 
 # --- the stream ------------------------------------------------------------------------------------------------------
@@ -317,7 +167,7 @@ def _with_stream(elastic: Elastic, stream: Stream, *, dry_run: bool) -> tuple[Se
     """Make the stream where it is absent; its templates are there by now."""
     from elasticsearch import BadRequestError
 
-    kind = _kind_here(elastic)
+    kind = kind_here(elastic)
     if stream.kind is not Kind.ABSENT:
         return SetUp(kind, stream.name, "unchanged"), stream
     if dry_run:
@@ -337,25 +187,28 @@ def _with_stream(elastic: Elastic, stream: Stream, *, dry_run: bool) -> tuple[Se
     return SetUp(kind, stream.name, action), find_stream(elastic, stream.name)
 
 
-def _lacks(
+def _of_a_new_index(
     elastic: Elastic, stream: Stream, pending: Sequence[tuple[ServerObject, Found]] | None
-) -> tuple[Difference, ...]:
-    """What a new index would have and the one that is written to has not.
+) -> Mapping[str, Any]:
+    """What a new index would get: `settings` and `mappings`.
 
-    `pending`: the objects, where some are not put yet; else the server says what a new index would get.
+    `pending`: the objects, where some are not put yet; else the server says it by itself.
     """
-    client, index = elastic.client, stream.write_index
-    if index is None:
-        return ()
     if pending is None:
         # of a name that is not taken: some servers refuse to simulate what is there
-        want = client.indices.simulate_index_template(name=f"{stream.name}-simulated")["template"]
-    else:
-        parts = [
-            (about.body if about.state is State.YOURS else one.wanted) or {}
-            for one, about in pending
-            if isinstance(one, ComponentTemplate)
-        ]
-        want = _simulated(elastic, *(part.get("template") or {} for part in parts))
-    have = client.indices.get(index=index)[index]
-    return shapes.index_differences(have, want)
+        told = elastic.client.indices.simulate_index_template(name=f"{stream.name}-simulated")
+        return dict(told["template"])
+    parts = [
+        (about.body if about.state is State.YOURS else one.wanted) or {}
+        for one, about in pending
+        if isinstance(one, ComponentTemplate)
+    ]
+    return dict(simulated(elastic, *(part.get("template") or {} for part in parts)))
+
+
+def _lacks(elastic: Elastic, stream: Stream, then: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What a new index would have and the one that is written to has not."""
+    index = stream.write_index
+    if index is None:
+        return ()
+    return shapes.index_differences(elastic.client.indices.get(index=index)[index], then)
