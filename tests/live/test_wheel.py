@@ -51,7 +51,9 @@ def test_the_wheel_carries_the_stack_and_the_models_and_no_tests(wheel):
         "elkkit/py.typed",
         "elkkit/_assets/logstash/pipeline/lane-eval.conf",
         "elkkit/_assets/filebeat/filebeat.yml",
-        "elkkit/_assets/helm-values/eck/values.yaml",
+        "elkkit/_assets/helm-values/eck/small/eck-stack.yaml",
+        "elkkit/_assets/helm-values/schemas/types.json",
+        "elkkit/render/templates/helm/eck/eck-stack.yaml.j2",
         "elkkit_scoring/_models/lane-a.onnx",
         "elkkit_scoring/_models/lane-a.toml",
     ):

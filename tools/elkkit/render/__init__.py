@@ -36,11 +36,7 @@ OUTPUTS: tuple[tuple[str, Generator], ...] = (
     ("filebeat/filebeat-kubernetes.yml", filebeat.kubernetes),
     ("kibana/data-view.json", kibana.data_view),
     *kibana.BUNDLES,
-    ("helm-values/eck/values.yaml", helm.eck),
-    ("helm-values/legacy-8.5.1/elasticsearch.yaml", helm.legacy_elasticsearch),
-    ("helm-values/legacy-8.5.1/logstash.yaml", helm.legacy_logstash),
-    ("helm-values/legacy-8.5.1/filebeat.yaml", helm.legacy_filebeat),
-    ("helm-values/legacy-8.5.1/kibana.yaml", helm.legacy_kibana),
+    *helm.OUTPUTS,
 )
 
 

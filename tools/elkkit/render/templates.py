@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from typing import Any
@@ -18,7 +17,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 def render(template: str, **values: Any) -> str:
     """Fill in a template of this package; a name that the template needs and does not get is an error."""
-    return _environment().get_template(template).render(note=NOTE, **values)
+    return _environment().get_template(template).render({"note": NOTE, **values})
 
 
 @cache
@@ -37,7 +36,7 @@ def _environment() -> Environment:
         "indented": indented,
         "lscl": lscl,
         "ruby_string": ruby_string,
-        "yaml": yaml_string,
+        "yaml": yaml_scalar,
     }
     return environment
 
@@ -60,9 +59,25 @@ def ruby_string(text: str) -> str:
     return f"%q~{text}~"
 
 
-def yaml_string(value: object) -> str:
-    """A YAML scalar: JSON's form, which YAML reads as it is."""
-    return json.dumps(value, ensure_ascii=False)
+def yaml_scalar(value: str | int | bool) -> str:
+    """A scalar that YAML 1.1 and 1.2 read back as this value, whatever is in it.
+
+    A text is between double quotes, and what is not printable ASCII is escaped: YAML folds some characters that JSON
+    leaves alone, and reads JSON's pairs of surrogates as two characters.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise InternalError(f"YAML cannot hold this string: {value!r:.80}")
+
+    def escape(match: re.Match[str]) -> str:
+        point = ord(match[0])
+        return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
+
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{re.sub(r"[^ -~]", escape, quoted)}"'
 
 
 def ascii_only(pattern: str) -> str:
