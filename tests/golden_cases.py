@@ -14,6 +14,11 @@ CASES = sorted(asset("logstash", "cases").glob("*.log"))
 GENERATE = os.environ.get("ELKKIT_GOLDEN") == "generate"
 DYNAMIC = frozenset({"error.message"})
 """Fields that are worded differently from road to road."""
+FILEBEAT_DYNAMIC = frozenset(
+    {"@metadata.beat", "@metadata.type", "@metadata.version", "@timestamp", "host.name", "log.file.path"}
+    | {"log.file.device_id", "log.file.inode"}
+)
+"""Fields of Filebeat's events that differ from run to run and from machine to machine."""
 
 
 def case_lines(case: Path) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -84,8 +86,9 @@ _FLAGS = (
 class Node:
     """A running node, spoken to in JSON."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
         self.url = url
+        self.process = process
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One request; fails the test on an error, with the server's own words."""
@@ -148,13 +151,15 @@ def _install() -> Path:
 
 @contextmanager
 def running(home: Path) -> Iterator[Node]:
-    """A node with its data in an empty folder, on the loopback address, until the block ends."""
+    """A node with its data in a folder, on the loopback address, until the block ends; one that was killed goes on."""
     java = java21()
     server = _install()
     for name in ("config", "data", "logs", "plugins"):
-        (home / name).mkdir(parents=True)
-    (home / "lib").symlink_to(server / "lib")
-    (home / "modules").symlink_to(server / "modules")
+        (home / name).mkdir(parents=True, exist_ok=True)
+    (home / "logs" / "http.ports").unlink(missing_ok=True)
+    for name in ("lib", "modules"):
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(server / name)
     (home / "config" / "opensearch.yml").write_text(_SETTINGS.format(home=home))
     (home / "config" / "log4j2.properties").write_text(_LOGGING)
     paths = [f"-Dopensearch.path.home={home}", f"-Dopensearch.path.conf={home}/config", "-cp", f"{home}/lib/*"]
@@ -169,7 +174,7 @@ def _wait(process: subprocess.Popen[bytes], home: Path) -> Node:
         if process.poll() is not None:
             break
         if ports.exists() and (address := ports.read_text().split()):
-            node = Node(f"http://{address[0]}")
+            node = Node(f"http://{address[0]}", process)
             with suppress(OSError):
                 node.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=30s")
                 return node
@@ -244,6 +249,8 @@ def elasticsearch_front(node: Node) -> Iterator[str]:
             except urllib.error.HTTPError as error:
                 with error:
                     self._answer(error.code, error.read())
+            except (OSError, HTTPException):  # the node was killed, perhaps while it answered
+                self._answer(503, b"{}")
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -251,8 +258,13 @@ def elasticsearch_front(node: Node) -> Iterator[str]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+            try:
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+                self.wfile.flush()
+            except OSError:  # whoever asked was killed meanwhile
+                self.close_connection = True
+                self.wfile = io.BytesIO()
 
         def log_message(self, *_: Any) -> None:
             """Keep the tests' output clean."""

@@ -284,7 +284,7 @@ def test_a_java_without_a_compiler_will_do(tmp_path):
     runtime = Java(bare, java.version)
     assert runtime.compiler is None
     told = []
-    jar = files._eclipse_compiler(java, Path(shutil.which("mvn")), told.append)
+    jar = files.eclipse_compiler(java, Path(shutil.which("mvn")), told.append)
     files.javas.compile_file(
         files.LAUNCHER, release.folder / "lib", tmp_path, java=runtime, release=release.java,
         other_compiler=lambda: jar,

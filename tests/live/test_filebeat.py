@@ -8,26 +8,12 @@ import pytest
 
 import opensearch_node
 import shippers
-from elkkit.assets import asset
 from elkkit.contract import load_contract
+from shippers import filebeat_command, filebeat_events, to_file
 
 CONTRACT = load_contract()
 ID = "0a46c03b90b5b8b6ae31d4b74b34c00e"
 LINES = ["IoU : 0.5", json.dumps({"message": "IoU : 0.25", "event.id": ID}), "%{message} ${HOME} {{x}}", "{'a': 1"]
-
-
-def start(config: str, data, *options: str) -> list:
-    command = [shippers.filebeat(), "-e", "-c", asset("filebeat", config), "--strict.perms=false"]
-    return [*command, "--path.home", data, "--path.data", data / "data", "-E", "http.enabled=false", *options]
-
-
-def to_file(folder) -> tuple[str, ...]:
-    off = ("-E", "output.logstash.enabled=false", "-E", "output.elasticsearch.enabled=false")
-    return (*off, "-E", f"output.file.path={folder}", "-E", "output.file.filename=out")
-
-
-def events(folder) -> list[dict]:
-    return [json.loads(row) for path in folder.glob("out*") for row in path.read_text().splitlines()]
 
 
 @pytest.mark.full
@@ -37,10 +23,10 @@ def test_short_files_and_files_that_begin_alike_are_read_as_they_are(tmp_path, c
     logs.mkdir()
     for name in ("a.log", "b.log"):
         (logs / name).write_text("".join(f"{line}\n" for line in LINES))
-    command = start(config, tmp_path, *to_file(tmp_path))
+    command = filebeat_command(config, tmp_path, *to_file(tmp_path))
     log = tmp_path / "filebeat.log"
     with shippers.running(command, log, {"ELKKIT_LOG_FILES": str(logs / "*.log*")}) as process:
-        found = shippers.wait_for(lambda: len(e := events(tmp_path)) >= 8 and e, process, log)
+        found = shippers.wait_for(lambda: len(e := filebeat_events(tmp_path)) >= 8 and e, process, log)
     assert sorted(e["message"] for e in found) == sorted(LINES * 2)
     assert all("_id" not in e["@metadata"] for e in found)
     assert {e["log"]["file"]["path"] for e in found} == {str(logs / n) for n in ("a.log", "b.log")}
@@ -56,11 +42,11 @@ def test_container_logs_lose_their_prefix_and_are_joined(tmp_path):
     stamp = "2026-11-22T10:00:00.123456789Z stdout"
     (pods / "0.log").write_text(f"{stamp} F IoU : 0.5\n{stamp} P Reca\n{stamp} F ll : 0.25\n")
     (containers / "lane-detection_x.log").symlink_to(pods / "0.log")
-    command = start("filebeat-kubernetes.yml", tmp_path, *to_file(tmp_path))
+    command = filebeat_command("filebeat-kubernetes.yml", tmp_path, *to_file(tmp_path))
     log = tmp_path / "filebeat.log"
     variables = {"ELKKIT_CONTAINERS": str(containers / "*lane-detection*.log"), "NODE_NAME": "here"}
     with shippers.running(command, log, variables) as process:
-        found = shippers.wait_for(lambda: len(e := events(tmp_path)) >= 2 and e, process, log)
+        found = shippers.wait_for(lambda: len(e := filebeat_events(tmp_path)) >= 2 and e, process, log)
     assert [e["message"] for e in found] == ["IoU : 0.5", "Recall : 0.25"]
     assert {e["@timestamp"] for e in found} == {"2026-11-22T10:00:00.123Z"}
 
@@ -81,7 +67,7 @@ def test_straight_into_the_stream_by_the_ingest_pipeline(tmp_path):
         for registry, wanted in (("first", 502), ("second", 504)):
             log = tmp_path / f"{registry}.log"
             (tmp_path / registry).mkdir()
-            command = start("filebeat-elasticsearch.yml", tmp_path / registry)
+            command = filebeat_command("filebeat-elasticsearch.yml", tmp_path / registry)
             with shippers.running(command, log, variables) as process:
                 shippers.wait_for(lambda n=wanted: node.stored(CONTRACT.stream, n), process, log)
         body = {"size": 1000, "query": {"exists": {"field": "event.id"}}}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import socket
 
 import pytest
 
@@ -76,28 +74,18 @@ def test_workers_do_not_disturb_each_other(tmp_path):
     assert {e["event"]["id"]: (e["metrictype"], e["metricscores"]) for e in events} == want
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_filebeat_to_logstash_to_the_stream(tmp_path):
     """Files, Filebeat, Logstash with its persistent queue, and a real data stream; then everything is read again."""
-    home, filebeat = shippers.logstash(), shippers.filebeat()
+    shippers.logstash(), shippers.filebeat()
     logs = tmp_path / "logs"
     logs.mkdir()
     ids = [f"{n:032x}" for n in range(500)]
     rows = [json.dumps({"message": f"IoU : {n / 500}", "event.id": i, "frame.index": n}) for n, i in enumerate(ids)]
     (logs / "scores.log").write_text("\n".join(rows) + "\n")
     (logs / "short.log").write_text("Recall : 0.25\nordinary text\nRecall : 0,25\n")
-    settings = tmp_path / "settings"
-    shutil.copytree(home / "config", settings)
-    for name in ("logstash.yml", "pipelines.yml"):
-        shutil.copyfile(asset("logstash", "config", name), settings / name)
-    port = str(free_port())
+    port = str(shippers.free_port())
 
     with opensearch_node.running(tmp_path / "opensearch") as node, opensearch_node.elasticsearch_front(node) as url:
         opensearch_node.install(node, CONTRACT)
@@ -109,13 +97,11 @@ def test_filebeat_to_logstash_to_the_stream(tmp_path):
             "ELKKIT_LOG_FILES": str(tmp_path / "none" / "*.log"),
         }
         log = tmp_path / "logstash.log"
-        command = [home / "bin" / "logstash", "--path.settings", settings, "--path.data", tmp_path / "queue"]
-        with shippers.running([*command, "--path.logs", tmp_path / "l"], log, variables) as process:
+        with shippers.running(shippers.logstash_command(tmp_path / "logstash"), log, variables) as process:
             for registry in ("first", "second"):
                 beat = tmp_path / f"{registry}.log"
                 sent = {"ELKKIT_LOGSTASH": f"127.0.0.1:{port}", "ELKKIT_LOG_FILES": str(logs / "*.log*")}
-                start = [filebeat, "-e", "-c", asset("filebeat", "filebeat.yml"), "-E", "http.enabled=false"]
-                start += ["--strict.perms=false", "--path.home", tmp_path, "--path.data", tmp_path / registry]
+                start = shippers.filebeat_command("filebeat.yml", tmp_path / registry)
                 wanted_count = 502 if registry == "first" else 504
                 with shippers.running(start, beat, sent):
                     shippers.wait_for(lambda n=wanted_count: node.stored(CONTRACT.stream, n), process, log)

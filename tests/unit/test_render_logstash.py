@@ -13,7 +13,7 @@ from elkkit.render import generate_all, helm, logstash
 CONTRACT = load_contract()
 TEXTS = {p: t for p, t in generate_all(CONTRACT).items() if p.endswith(".conf")}
 TEXTS["eck"] = logstash.pipeline(CONTRACT, helm.ON_ECK)
-TEXTS["legacy"] = logstash.pipeline(CONTRACT, helm.ON_LEGACY)
+TEXTS["classic"] = logstash.pipeline(CONTRACT, helm.ON_CLASSIC)
 WORK = "[@metadata][elkkit]"
 VARIABLES = {
     "ELKKIT_ALL",
@@ -153,7 +153,7 @@ def test_tls_options_have_the_names_of_their_versions():
         ("logstash/pipeline/lane-eval.conf", new, old),
         ("eck", new, old),
         ("logstash/pipeline-8.3/lane-eval.conf", old, new),
-        ("legacy", old, new),
+        ("classic", old, new),
         ("logstash/pipeline-laptop/lane-eval.conf", set(), old | new),
     ):
         for output in lscl.read(TEXTS[path]).of("elasticsearch"):

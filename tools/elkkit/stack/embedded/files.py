@@ -181,7 +181,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 @contextmanager
-def _fresh_folder(target: Path, tell: Callable[[str], None]) -> Iterator[Path]:
+def fresh_folder(target: Path, tell: Callable[[str], None]) -> Iterator[Path]:
     """A folder to fill that becomes `target` at the end: whole, or not at all. One process at a time."""
     private(target.parent)
     lock = target.with_name(f".{target.name}.lock")
@@ -205,7 +205,7 @@ def install(release: Release, *, program: Path, java: Java, tell: Callable[[str]
 
     Raises `UnreachableError`, `StorageError`, `OSError`.
     """
-    with _fresh_folder(release.folder, tell) as work:
+    with fresh_folder(release.folder, tell) as work:
         if broken_size(release) is None and not again:
             return
         tell(f"fetching Elasticsearch {release.version} with Maven (about {DOWNLOAD}, once)")
@@ -247,17 +247,18 @@ def launcher(release: Release, *, java: Java, program: Path | None, tell: Callab
     """
     classes = _classes(release)
     if not (classes / "ElkkitNode.class").is_file():
-        with _fresh_folder(classes, tell) as work:
+        with fresh_folder(classes, tell) as work:
             if not (classes / "ElkkitNode.class").is_file():
                 (work / "new").mkdir()
                 javas.compile_file(
                     LAUNCHER, release.folder / "lib", work / "new", java=java, release=release.java,
-                    other_compiler=lambda: _eclipse_compiler(java, program, tell),
+                    other_compiler=lambda: eclipse_compiler(java, program, tell),
                 )  # fmt: skip
     return classes
 
 
-def _eclipse_compiler(java: Java, program: Path | None, tell: Callable[[str], None]) -> Path:
+def eclipse_compiler(java: Java, program: Path | None, tell: Callable[[str], None]) -> Path:
+    """The jar of a compiler that any Java runs, fetched once. Raises `UnreachableError`, `StorageError`."""
     ((name, digest),) = _ECJ_PIN.items()
     folder = cache_folder() / "engines" / "ecj"
     jar = folder / name
@@ -267,7 +268,7 @@ def _eclipse_compiler(java: Java, program: Path | None, tell: Callable[[str], No
                 "cannot compile the launcher of Elasticsearch", why=f"{java} has no compiler, and there is no Maven",
                 hint="install a Java development kit, or Maven, then: elkkit up",
             )  # fmt: skip
-        with _fresh_folder(folder, tell) as work:
+        with fresh_folder(folder, tell) as work:
             tell("fetching a Java compiler with Maven (3 MB, once)")
             maven.fetch([_ECJ], _ECJ_PIN, work / "new", maven=program, java=java, tell=tell)
     return jar
