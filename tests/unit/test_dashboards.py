@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from elkkit.kibana import (
 from elkkit.kibana.bundle import DASHBOARDS, DATA_VIEWS, SEARCHES
 from elkkit.kibana.layout import COLUMNS, flow
 from elkkit.kibana.spec import META
+from elkkit.kql import parse, to_predicate
 from elkkit.render.kibana import BUNDLES
 
 CONTRACT = load_contract()
@@ -290,9 +292,44 @@ def test_a_whole_number_on_an_axis_is_cut_into_steps():
 def test_metrics_left_out_are_in_no_query():
     text = PANEL + 'rows = ["model.name"]\nquery = "metricscores : *"\nwithout = ["IoU", "F1"]\n' + COUNT
     (panel,) = read_dashboard(text, CONTRACT, SHARED).panels
-    assert panel.query == '(metricscores : *) and not metrictype : ("IoU" or "F1")'
-    named = [set(re.findall(r'"(\w+)"', p.query)) for p in panels_of("model-comparison") if p.id.startswith("every-")]
+    asked = '(metricscores : *) and not metrictype : ("IoU" or "F1")'
+    assert panel.query == f'({asked}) and not tags : "_canary"'
+    named = [
+        set(re.findall(r'"(\w+)"', p.query)) - {CONTRACT.canary_tag}
+        for p in panels_of("model-comparison")
+        if p.id.startswith("every-")
+    ]
     assert named[2] == named[0] | named[1]  # what is in no other table
+
+
+def test_no_panel_search_or_query_counts_canaries():
+    """Each by itself, since people open panels alone and empty the dashboard's own query."""
+    asked = [kql for _, make in BUNDLES for kql in questions(make(CONTRACT))]
+    assert len(asked) > 80
+    assert [kql for kql in asked if not kql.endswith('not tags : "_canary"')] == []
+    matches = [to_predicate(parse(kql), CONTRACT) for kql in asked]
+    canary = {"tags": ["_canary"], "metrictype": "IoU", "metricscores": 1e300, "model.name": "lane-a", "event.id": "x",
+              "metricraw": "nan", "frame.lane_free": True, "frame.conditions": ["night"]}  # fmt: skip
+    assert not any(match(canary) for match in matches)
+    assert any(match({**canary, "tags": []}) for match in matches)
+
+
+def questions(bundle: str) -> Iterator[str]:
+    """The KQL of each object of a bundle that asks for events: Lens panels, visualizations, searches, saved queries."""
+    for row in bundle.splitlines():
+        found = json.loads(row)
+        attributes, kind = found["attributes"], found["type"]
+        if kind == "lens":
+            yield attributes["state"]["query"]["query"]
+        elif kind == "query":
+            yield attributes["query"]["query"]
+        elif kind in ("search", "visualization"):
+            markdown = kind == "visualization" and json.loads(attributes["visState"])["type"] in _ASKS_NOTHING
+            if not markdown:
+                yield json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]["query"]
+
+
+_ASKS_NOTHING = ("markdown", "input_control_vis")
 
 
 def test_only_fields_that_any_server_counts_by():

@@ -84,6 +84,19 @@ _KIBANA = {
     **{n: _ELASTIC[n] for n in ("es_user", "ca_cert", "fingerprint", "insecure", "timeout")},
 }  # fmt: skip
 """The same for Kibana."""
+_SHIPPERS = {
+    "logstash_url": Annotated[
+        str | None,
+        typer.Option("--logstash-url", metavar="URL", help="Logstash's API (ELKKIT_LOGSTASH_URL).",
+                     rich_help_panel="Shippers"),
+    ],
+    "filebeat_url": Annotated[
+        str | None,
+        typer.Option("--filebeat-url", metavar="URL", help="Filebeat's counters (ELKKIT_FILEBEAT_URL).",
+                     rich_help_panel="Shippers"),
+    ],
+}  # fmt: skip
+"""The same for what ships lines."""
 
 
 class ElkkitGroup(TyperGroup):
@@ -169,18 +182,24 @@ def _unexpected(error: Exception) -> ElkkitError:
 
 
 def command(
-    app: typer.Typer, name: str, *, full_name: str | None = None, elastic: bool = False, kibana: bool = False
+    app: typer.Typer,
+    name: str,
+    *,
+    full_name: str | None = None,
+    elastic: bool = False,
+    kibana: bool = False,
+    shippers: bool = False,
 ) -> Callable[[Callable[..., None]], Any]:
     """Register a command whose first parameter is its `Output`; the options that all commands take are added.
 
     `elastic`: also those that say how Elasticsearch is reached; they are in `Output.settings`. `kibana`: the same for
-    Kibana; both may be given.
+    Kibana, `shippers`: for Logstash and Filebeat; several may be given.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for n, p in signature.parameters.items() if n != "out"]
-        flags = {**(_KIBANA if kibana else {}), **(_ELASTIC if elastic else {})}
+        flags = {**(_KIBANA if kibana else {}), **(_ELASTIC if elastic else {}), **(_SHIPPERS if shippers else {})}
         common = [
             inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(n), annotation=a)
             for n, a in {**flags, **_COMMON}.items()

@@ -67,6 +67,7 @@ def register(app: typer.Typer) -> None:
 
           elkkit query --explain '@timestamp >= now-15m'
         """
+        from elkkit.line.canary import asks_for_canaries
         from elkkit.usecases.query import Asked, Found
 
         contract, now = out.settings.contract(), datetime.now(UTC)
@@ -77,7 +78,9 @@ def register(app: typer.Typer) -> None:
             for name, text in (("since", since), ("until", until))
         }
         columns = () if fields is None else asked_fields(contract, fields, "query")
-        asked = Asked(asked_query(contract, kql, out), **moments, limit=limit)
+        asked = Asked(
+            asked_query(contract, kql, out), **moments, limit=limit, canaries=asks_for_canaries(contract, kql)
+        )
         if explain:
             _explain(out, contract, asked)
         found = Found()

@@ -88,6 +88,7 @@ def register(app: typer.Typer) -> None:
 
           kubectl logs -f deploy/lane-a | elkkit tail --json - | jq .metricscores
         """
+        from elkkit.line.canary import asks_for_canaries
         from elkkit.usecases.tail import TailCounts, Wanted
 
         contract = out.settings.contract()
@@ -99,6 +100,7 @@ def register(app: typer.Typer) -> None:
             asked_metrics(contract, metric or (), out),
             None if node is None else _matcher(node, contract),
             None if since is None else asked_since(since, datetime.now(UTC)),
+            asks_for_canaries(contract, query),
         )
         columns = () if fields is None else asked_fields(contract, fields)
         last = _last(lines or ("10" if since is None else "all"))

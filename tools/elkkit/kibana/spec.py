@@ -179,15 +179,23 @@ def read_shared(text: str, contract: Contract, origin: str = "shared") -> Shared
                 raise entry.wrong("sort", f"{pair!r} is not a field and asc or desc")
             sort.append((entry.grouped("sort", pair[0]), pair[1]))
         title, description = entry.text("title"), entry.text("description", "")
-        searches.append(Search(identity, title, description, entry.query(), columns, tuple(sort)))
+        query = without_canaries(contract, entry.query())
+        searches.append(Search(identity, title, description, query, columns, tuple(sort)))
         entry.done()
     queries: list[Query] = []
     for entry in table.tables("queries"):
         identity = entry.id({q.id for q in queries})
-        queries.append(Query(identity, entry.text("title"), entry.text("description", ""), entry.query()))
+        query = without_canaries(contract, entry.query())
+        queries.append(Query(identity, entry.text("title"), entry.text("description", ""), query))
         entry.done()
     table.done()
     return Shared(named, tuple(searches), tuple(queries))
+
+
+def without_canaries(contract: Contract, query: str) -> str:
+    """The same question, of all events that are no canaries."""
+    ours = f'not tags : "{contract.canary_tag}"'
+    return f"({query}) and {ours}" if query else ours
 
 
 def _size(table: Table) -> tuple[int, int]:
@@ -198,6 +206,8 @@ def _size(table: Table) -> tuple[int, int]:
 def _panel(table: Table, box: Box, taken: Collection[str], shared: Shared) -> Panel:
     identity, kind = table.id(taken), table.choice("kind", get_args(Kind))
     title, query = _titled(table)
+    if kind not in ("text", "search"):  # a saved search asks its own question
+        query = without_canaries(table.contract, query)
     split = table.left.pop("split", None)
     filters = []
     for part in table.tables("filters"):

@@ -124,6 +124,11 @@ def none_of(*queries: Query) -> Query:
     return {"bool": {"must_not": list(queries)}}
 
 
+def no_canaries(contract: Contract) -> Query:
+    """Documents that are no canaries."""
+    return none_of({"term": {"tags": contract.canary_tag}})
+
+
 def of_runs(runs: Sequence[str]) -> Query:
     """Documents of runs by id or name."""
     return any_of({"terms": {"run.id": list(runs)}}, {"terms": {"run.name": list(runs)}})

@@ -13,6 +13,7 @@ from elkkit.contract import Contract
 from elkkit.contract.model import ASCII_LOWER
 from elkkit.errors import InputError
 from elkkit.kql import MatchAll, Matcher, Node, to_query
+from elkkit.line.canary import CANARY, is_canary
 from elkkit.line.parser import Outcome, Parser
 from elkkit.scores import MetricComparison, Model, Scores, as_data, compare, leading, summary
 from elkkit.scores.statistics import BCA_UP_TO, CONFIDENCE, MIN_PAIRS, RESAMPLES, RESAMPLES_ABOVE, SEED, SIGNIFICANCE
@@ -23,6 +24,7 @@ from elkkit.stack.reading import (
     all_of,
     exists,
     field_types,
+    no_canaries,
     none_of,
     of_runs,
     read_document,
@@ -155,7 +157,8 @@ def compare_elastic(
     contradict each other, `KqlError`, and what `Elastic.asking` raises.
     """
     there(elastic, contract.stream, _WHAT)
-    matching = to_query(query or MatchAll(), field_types(contract, elastic.server))
+    ours = no_canaries(contract)
+    matching = all_of(to_query(query or MatchAll(), field_types(contract, elastic.server)), ours)
     with snapshot(elastic, contract.stream, _WHAT) as view:
         candidates = all_of(exists("metrictype"), matching)
         present = [str(group["key"]["metrictype"]) for group in view.groups(candidates, ["metrictype"])]
@@ -172,7 +175,7 @@ def compare_elastic(
         scores, counts = _read_stream(view, all_of(*asked), contract, names, progress)
         counts["malformed"] += view.count(all_of({"term": {"tags": contract.malformed_tag}}, matching))
         limited = len(asked) > 1 or query is not None
-        left_out = view.count(exists("metrictype")) - counts["read"] if limited else 0
+        left_out = view.count(all_of(exists("metrictype"), ours)) - counts["read"] if limited else 0
     return _compared(
         scores, contract, wanted, runs,
         source={"kind": "elasticsearch", "url": elastic.server.url, "stream": contract.stream},
@@ -265,6 +268,9 @@ def _read(
                     f"the last line of {readable(file)} has no line feed and may be cut off: it is not counted"
                 )
                 continue
+            if is_canary(parser.contract, parsed.fields):
+                outcomes[CANARY] += 1
+                continue
             outcomes[outcome] += 1
             if outcome is Outcome.SCORED or outcome is Outcome.NOT_FINITE:
                 if query is None or query(parsed.fields):
@@ -276,6 +282,8 @@ def _read(
             if progress is not None and not lines % _TELL_EVERY:
                 progress(lines)
     counts = {"read": lines, **{str(o): outcomes[o] for o in Outcome}, "cut_off": outcomes["cut_off"]}
+    if canaries := outcomes[CANARY]:
+        counts[CANARY] = canaries
     return scores, counts, unmatched
 
 
@@ -322,9 +330,10 @@ def _read_stream(
 
 
 def _nothing_there(view: Snapshot, elastic: Elastic, contract: Contract, *, queried: bool) -> InputError:
-    if queried and (scores := view.count(exists("metrictype"))):
+    ours = no_canaries(contract)
+    if queried and (scores := view.count(all_of(exists("metrictype"), ours))):
         return _none_matches(scores, contract.stream)
-    documents = view.count({"match_all": {}})
+    documents = view.count(ours)
     stream = f"{contract.stream} at {elastic.where}"
     return InputError(
         "no score to compare",

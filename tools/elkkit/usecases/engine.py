@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from elkkit.contract import Contract
 from elkkit.errors import ElkkitError, ExitCode
 from elkkit.settings import Settings
 from elkkit.stack import embedded
 from elkkit.stack.elastic import Connection, Elastic, connect
 from elkkit.stack.embedded import Engine
 from elkkit.stack.embedded.files import RELEASES, Place
+from elkkit.stack.reading import no_canaries
 
 HEAP = embedded.HEAP
 After = Literal["ended", "used", "kept"]
@@ -242,7 +244,8 @@ class Status:
 
 def status(settings: Settings) -> Status:
     """Look, and start nothing. Raises `ConfigError` for settings that are wrong in themselves."""
-    stream = settings.contract().stream
+    contract = settings.contract()
+    stream = contract.stream
     connection = Connection.from_settings(settings)
     engine = embedded.running()
     origin = settings.values["es_url"].origin if connection else None
@@ -253,7 +256,7 @@ def status(settings: Settings) -> Status:
         try:
             with connect(connection, embedded=origin is None) as elastic:
                 server = elastic.server
-                documents = _count(elastic, stream)
+                documents = _count(elastic, contract)
         except ElkkitError as failed:
             error = failed
     return Status(
@@ -263,12 +266,13 @@ def status(settings: Settings) -> Status:
     )  # fmt: skip
 
 
-def _count(elastic: Elastic, stream: str) -> int | None:
+def _count(elastic: Elastic, contract: Contract) -> int | None:
     from elasticsearch import NotFoundError
 
+    stream = contract.stream
     with elastic.asking(f"count the events of {stream}"):
         try:
-            return int(elastic.client.count(index=stream)["count"])
+            return int(elastic.client.count(index=stream, query=no_canaries(contract))["count"])
         except NotFoundError:
             return None
 

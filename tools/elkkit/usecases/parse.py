@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from elkkit.errors import ElkkitError
+from elkkit.line.canary import CANARY, is_canary
 from elkkit.line.parser import Outcome, Parsed, Parser
 from elkkit.stack.files import read_lines
 
@@ -23,8 +24,9 @@ class ParseCounts:
     """Files that could not be read, or not to their end."""
 
     def as_dict(self) -> dict[str, int]:
-        """Lines read, and of each outcome."""
-        return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}}
+        """Lines read, and of each outcome; canaries, which are of none, where there are any."""
+        canaries = {CANARY: n} if (n := self.outcomes[CANARY]) else {}
+        return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}, **canaries}
 
 
 class _Line(Protocol):
@@ -55,9 +57,10 @@ def parse_files(files: Sequence[str], parser: Parser, counts: ParseCounts) -> It
         try:
             for line in read_lines(name):
                 parsed = judge(parser, line)
-                counts.outcomes[parsed.outcome] += 1
+                outcome = CANARY if is_canary(parser.contract, parsed.fields) else str(parsed.outcome)
+                counts.outcomes[outcome] += 1
                 where = {"file": name} if len(files) > 1 else {}
-                yield {**where, "line": line.number, "outcome": parsed.outcome, **parsed.fields}
+                yield {**where, "line": line.number, "outcome": outcome, **parsed.fields}
         except ElkkitError as error:
             counts.failed.append(error)
         if line is not None and not line.ended:

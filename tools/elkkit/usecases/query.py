@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from elkkit.contract import Contract
 from elkkit.errors import ElkkitError
 from elkkit.kql import Node, event_moment, to_predicate, to_query
+from elkkit.line.canary import is_canary
 from elkkit.line.parser import Parser
 from elkkit.stack.files import STDIN, read_lines
 from elkkit.stack.reading import (
@@ -21,6 +22,7 @@ from elkkit.stack.reading import (
     any_of,
     exists,
     field_types,
+    no_canaries,
     none_of,
     read_document,
     snapshot,
@@ -51,6 +53,8 @@ class Asked:
     """Likewise those of a later one."""
     limit: int | None = None
     """Events after which the search ends; None for all."""
+    canaries: bool = False
+    """Canaries too: the query is about them."""
 
 
 @dataclass(slots=True)
@@ -96,6 +100,8 @@ def _in_files(
         try:
             for line in read_lines(name):
                 parsed = judge_strictly(parser, line)
+                if not asked.canaries and is_canary(contract, parsed.fields):
+                    continue
                 found.read += 1
                 place = {"log.offset": line.offset} if name != STDIN else {}
                 if _in_time(parsed.fields, asked) and matches({**parsed.fields, **shipper, **place}):
@@ -124,10 +130,11 @@ def query_elastic(
     """
     there(elastic, contract.stream, _WHAT)
     query = stored_query(asked, field_types(contract, elastic.server))
+    ours: Query = {"match_all": {}} if asked.canaries else no_canaries(contract)
     with snapshot(elastic, contract.stream, _WHAT) as view:
-        found.read = view.count({"match_all": {}})
+        found.read = view.count(ours)
         page = min(page, asked.limit or page)
-        hits = view.hits(query, list(contract.fields), page=page, sort=_ORDER, keep="_id,_source")
+        hits = view.hits(all_of(query, ours), list(contract.fields), page=page, sort=_ORDER, keep="_id,_source")
         for hit in islice(hits, asked.limit):
             parsed = read_document(contract, hit.get("_source", {}), hit["_id"])
             names = {"file": "log.file.path", "offset": "log.offset"}

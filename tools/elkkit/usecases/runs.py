@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from elkkit.contract import Contract
 from elkkit.errors import InputError
-from elkkit.stack.reading import Query, Snapshot, all_of, exists, none_of, of_runs, snapshot, there
+from elkkit.stack.reading import Query, Snapshot, all_of, exists, no_canaries, none_of, of_runs, snapshot, there
 from elkkit.stack.removing import remove
 from elkkit.words import close_to, did_you_mean
 
@@ -150,8 +150,9 @@ def list_runs(elastic: Elastic, contract: Contract) -> Runs:
     """Every run of the contract's stream. Raises `InputError` where it is not there, and what `asking` raises."""
     there(elastic, contract.stream, _WHAT)
     with snapshot(elastic, contract.stream, _WHAT) as view:
-        runs = _runs(view, exists("run.id"))
-        without = view.count(none_of(exists("run.id")))
+        ours = no_canaries(contract)
+        runs = _runs(view, all_of(exists("run.id"), ours))
+        without = view.count(all_of(none_of(exists("run.id")), ours))
     return Runs(elastic.where, contract.stream, runs, without)
 
 
@@ -159,8 +160,9 @@ def show_run(elastic: Elastic, contract: Contract, run: str) -> RunDetails:
     """One run by id or name. Raises `InputError` where there is no such run, or several of that name."""
     there(elastic, contract.stream, _WHAT)
     with snapshot(elastic, contract.stream, _WHAT) as view:
-        (run_id,) = _resolve(view, [run], "show")
-        its = {"term": {"run.id": run_id}}
+        ours = no_canaries(contract)
+        (run_id,) = _resolve(view, [run], "show", ours)
+        its = all_of({"term": {"run.id": run_id}}, ours)
         (found,) = _runs(view, its)
         told = view.aggregate(
             its,
@@ -187,7 +189,7 @@ def plan_deletion(elastic: Elastic, contract: Contract, runs: Sequence[str]) -> 
     """What deleting these runs, by id or name, would delete. Raises as `show_run` does."""
     there(elastic, contract.stream, _WHAT)
     with snapshot(elastic, contract.stream, _WHAT) as view:
-        ids = _resolve(view, runs, "delete")
+        ids = _resolve(view, runs, "delete", {"match_all": {}})
         doomed: dict[str, Doomed] = {run_id: Doomed(run_id, None, 0, {}) for run_id in ids}
         for group in view.groups({"terms": {"run.id": ids}}, ["run.id", "run.name", "model.name", "model.version"]):
             key, count = group["key"], group["doc_count"]
@@ -208,16 +210,16 @@ def delete_runs(elastic: Elastic, plan: Deletion, progress: Callable[[int], None
 # --- which runs ------------------------------------------------------------------------------------------------------
 
 
-def _resolve(view: Snapshot, wanted: Sequence[str], verb: str) -> list[str]:
-    """The ids of runs that were named by id or name, each once."""
+def _resolve(view: Snapshot, wanted: Sequence[str], verb: str, among: Query) -> list[str]:
+    """The ids of runs that were named by id or name, each once; `among` are the documents that are looked at."""
     ids: dict[str, None] = {}
     for run in wanted:
-        groups = view.groups(all_of(of_runs([run]), exists("run.id")), ["run.id"])
+        groups = view.groups(all_of(of_runs([run]), exists("run.id"), among), ["run.id"])
         same = [str(group["key"]["run.id"]) for group in groups]
         if run in same:  # an id means that run, also where it is another one's name
             same = [run]
         if not same:
-            raise _no_such_run(view, run)
+            raise _no_such_run(view, run, among)
         if len(same) > 1:
             shown = ", ".join(same[:5]) + (f" and {len(same) - 5:,} more" if len(same) > 5 else "")
             raise InputError(f"{len(same):,} runs are named {run!r}", why=f"their ids are {shown}",
@@ -226,8 +228,8 @@ def _resolve(view: Snapshot, wanted: Sequence[str], verb: str) -> list[str]:
     return list(ids)
 
 
-def _no_such_run(view: Snapshot, run: str) -> InputError:
-    present = _present(view.groups(exists("run.id"), ["run.id", "run.name"]))
+def _no_such_run(view: Snapshot, run: str, among: Query) -> InputError:
+    present = _present(view.groups(all_of(exists("run.id"), among), ["run.id", "run.name"]))
     near = close_to(run, present)
     why = "no document is of a run of that id or name" if present else "no document names a run"
     hint = did_you_mean(near) if near else "elkkit runs list"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from elkkit.contract import Contract
 from elkkit.kql import Node, event_moment, to_query
+from elkkit.line.canary import CANARY, is_canary
 from elkkit.line.parser import Outcome, Parsed, Parser
 from elkkit.stack.growing import FollowedLine
-from elkkit.stack.reading import Query, all_of, any_of, exists, field_types, none_of, read_document
+from elkkit.stack.reading import Query, all_of, any_of, exists, field_types, no_canaries, none_of, read_document
 from elkkit.usecases.parse import judge_strictly
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Wanted:
     """What the fields of every line shown must match, text and malformed lines too."""
     since: int | None = None
     """Milliseconds since 1970; lines of an earlier @timestamp are left out, those that tell no time are not."""
+
+    canaries: bool = False
+    """Canaries too: the query is about them."""
 
     def passes(self, parsed: Parsed) -> bool:
         """The filters let the line through. Text and malformed lines that name no model or metric pass those two."""
@@ -61,8 +65,9 @@ class TailCounts:
     """Lines that the filters left out."""
 
     def as_dict(self) -> dict[str, int]:
-        """Lines read, and of each outcome."""
-        return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}}
+        """Lines read, and of each outcome; canaries, which are of none, where there are any."""
+        canaries = {CANARY: n} if (n := self.outcomes[CANARY]) else {}
+        return {"read": self.outcomes.total(), **{str(o): self.outcomes[o] for o in Outcome}, **canaries}
 
 
 def tail(
@@ -74,7 +79,7 @@ def tail(
             yield None
             continue
         parsed = judge_strictly(parser, line)
-        if _is_shown(parsed, wanted, counts):
+        if _is_shown(parser.contract, parsed, wanted, counts):
             yield {"file": line.file, "offset": line.offset, "outcome": parsed.outcome, **parsed.fields}
 
 
@@ -87,13 +92,16 @@ def tail_documents(
             yield None
             continue
         parsed = read_document(contract, source)
-        if _is_shown(parsed, wanted, counts):
+        if _is_shown(contract, parsed, wanted, counts):
             names = {"file": "log.file.path", "offset": "log.offset"}
             place = {short: parsed.fields[name] for short, name in names.items() if name in parsed.fields}
             yield {**place, "outcome": parsed.outcome, **parsed.fields}
 
 
-def _is_shown(parsed: Parsed, wanted: Wanted, counts: TailCounts) -> bool:
+def _is_shown(contract: Contract, parsed: Parsed, wanted: Wanted, counts: TailCounts) -> bool:
+    if is_canary(contract, parsed.fields):
+        counts.outcomes[CANARY] += 1
+        return wanted.canaries and wanted.passes(parsed)
     counts.outcomes[parsed.outcome] += 1
     if not wanted.passes(parsed):
         counts.filtered += 1
@@ -108,6 +116,8 @@ def beginning(wanted: Wanted, query: Node | None, contract: Contract, server: Se
     """The documents among which the last ones are: those that pass `wanted`, of which `query` is what it matches."""
     score = exists("metrictype")
     limits = [to_query(query, field_types(contract, server))] if query is not None else []
+    if not wanted.canaries:
+        limits.append(no_canaries(contract))
     if not wanted.text:
         limits.append(any_of(score, {"term": {"tags": contract.malformed_tag}}))
     if wanted.since is not None:
