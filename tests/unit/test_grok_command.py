@@ -18,7 +18,8 @@ from elkkit.stack.grokengine import Answer, NotAtHandError, RefusedError
 from elkkit.stack.grokengine.answer import dotted, flat
 from elkkit.stack.grokengine.talk import Talk
 from elkkit.usecases import grok_test
-from elkkit.usecases.grok_test import Bench, GrokCounts, Verdict, judge_lines, user_pattern
+from elkkit.usecases.grok_test import Bench, GrokCounts, judge_lines, user_pattern
+from elkkit.usecases.grok_verdict import Verdict
 
 NAIVE = "%{WORD:metrictype} : %{NUMBER:metricscores:float}"
 

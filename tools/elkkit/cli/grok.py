@@ -15,7 +15,8 @@ from elkkit.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from elkkit.usecases.grok_test import Bench, GrokCounts, Judged, Reading, Verdict
+    from elkkit.usecases.grok_test import Bench, GrokCounts, Judged
+    from elkkit.usecases.grok_verdict import Reading, Verdict
 
 _LONGEST_JSON, _WIDTH = 1000, 80
 _READING = 34
