@@ -1,4 +1,4 @@
-"""Where frames come from: `scenes:N` (synthetic, seeded) or a folder of images with or without masks."""
+"""Where frames come from: `scenes:N` (synthetic, seeded), a folder of images and masks, or a lane data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from elkkit.errors import InputError, UsageError, from_os_error
 from elkkit_scoring import scenes
@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MASK_FOLDER = "masks"
 MASK_ENDING = "-lanes"
 MAX_SCENES = 1_000_000
+DataFormat = Literal["folder", "bdd", "tusimple", "culane"]
 _SCENES = re.compile(r"scenes:(\d{1,9})(?::(\d{1,9}))?")
 _HINT = "give a folder of images, scenes:N, or scenes:N:SEED (for example scenes:120)"
 
@@ -60,8 +61,13 @@ class Dataset(Protocol):
         ...
 
 
-def open_data(spec: str) -> Dataset:
-    """Frames named on a command line: `scenes:N`, `scenes:N:SEED` or a folder. Raises `ElkkitError`."""
+def open_data(spec: str, kind: str = "folder") -> Dataset:
+    """Frames named on a command line: `scenes:N`, `scenes:N:SEED`, or files in one of `DataFormat`.
+
+    Raises `ElkkitError` where there are none.
+    """
+    if kind != "folder":
+        return _open_labelled(Path(spec), kind)
     if spec.startswith("scenes:") and not Path(spec).exists():
         match = _SCENES.fullmatch(spec)
         number = int(match[1]) if match else 0
@@ -69,6 +75,24 @@ def open_data(spec: str) -> Dataset:
             raise UsageError(f"cannot use the data {spec}", why=f"N is a number from 1 to {MAX_SCENES}", hint=_HINT)
         return SceneData(number, int(match[2]) if match[2] else scenes.DEFAULT_SEED)
     return FolderData(Path(spec))
+
+
+def _open_labelled(path: Path, kind: str) -> Dataset:
+    # The readers make frames, so they import this module.
+    if kind == "bdd":
+        from elkkit_scoring.bdd import BddData
+
+        return BddData(path)
+    if kind == "tusimple":
+        from elkkit_scoring.tusimple import TuSimpleData
+
+        return TuSimpleData(path)
+    if kind == "culane":
+        from elkkit_scoring.culane import CuLaneData
+
+        return CuLaneData(path)
+    why = f"{kind!r} is none of {', '.join(get_args(DataFormat))}"
+    raise UsageError(f"cannot use the data {path}", why=why, hint="leave the format out for a folder of images")
 
 
 class SceneData:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 
 import cv2
 import numpy as np
@@ -10,7 +12,10 @@ import pytest
 
 from elkkit.errors import ElkkitError, InputError, UsageError
 from elkkit_scoring import scenes
+from elkkit_scoring.bdd import read_frames
+from elkkit_scoring.culane import read_lanes
 from elkkit_scoring.datasets import open_data
+from elkkit_scoring.tusimple import read_labels
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
 MASK = (np.random.default_rng(2).random((20, 30)) < 0.2).astype(np.uint8) * 255
@@ -116,3 +121,68 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "c.jpg").unlink()
     with pytest.raises(ElkkitError, match="No such file"):
         data.load(1)
+
+
+LABELS = {
+    "tusimple": json.dumps({"raw_file": "a/1.jpg", "lanes": [[5, 6, -2]], "h_samples": [1, 2, 3], "run_time": 9.5}),
+    "culane": "-1.5 590 10 580 22 570\n700 590 701e0 580\n",
+    "bdd": json.dumps(
+        [{"name": "a.jpg", "attributes": {"weather": "clear"}, "labels": [
+            {"category": "single white", "attributes": {"laneStyle": "solid", "laneDirection": "vertical"},
+             "poly2d": [{"vertices": [[1, 2], [3, 4], [5, 6], [7, 8]], "types": "LCCC", "closed": False}]}]}]
+    ),
+}  # fmt: skip
+READERS = {
+    "tusimple": lambda path: read_labels(path, truth=True),
+    "culane": read_lanes,
+    "bdd": read_frames,
+}
+WORDS = [
+    b"null",
+    b"-1e308",
+    b"NaN",
+    b'"',
+    b"[[",
+    b"{}",
+    b"\x00",
+    b"\xff",
+    b"true",
+    b"1e999",
+    b",",
+    b"\n",
+    b"../",
+    b"9" * 40,
+]
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_damaged_labels_are_read_or_refused_in_three_lines_and_nothing_else(tmp_path, kind):
+    path, whole = tmp_path / "labels", LABELS[kind].encode()
+    path.write_bytes(whole)
+    READERS[kind](path)
+    dice = random.Random(kind)
+    refused = []
+    for _ in range(600):
+        start = dice.randrange(len(whole))
+        end = min(len(whole), start + dice.choice([0, 1, 4, 30]))
+        path.write_bytes(whole[:start] + dice.choice([b"", *WORDS]) + whole[end:])
+        try:
+            READERS[kind](path)
+        except InputError as error:
+            refused.append(error)
+    assert len(refused) > 100
+    for error in refused:
+        assert str(path) in error.message
+        assert error.why
+        assert error.hint
+        assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize("kind", ["bdd", "tusimple", "culane", "kitti"])
+def test_formats_refuse_paths_that_hold_nothing(tmp_path, kind):
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UsageError) as caught:
+            open_data(str(path), kind)
+        assert str(path) in caught.value.message
+        assert caught.value.why
+        assert caught.value.hint

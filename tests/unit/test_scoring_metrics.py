@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 from sklearn import metrics as judge
 
 from elkkit.contract import load_contract
@@ -137,6 +138,35 @@ def test_pooling_sums_pixels_and_false_alarms_are_a_rate_of_lane_free_frames():
     assert false_alarm_rate([one, alarm, quiet], more_than=3) == 0
     assert math.isnan(false_alarm_rate([one]))
     assert undefined(pooled([])) == {str(name) for name in pooled([])}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pooled_is_scikit_learn_over_all_pixels_of_all_frames(seed):
+    dice = np.random.default_rng(seed)
+    sizes = [(20, 30), (5, 7), (11, 3)]
+    frames = [(dice.random(size) < dice.choice([0, 0.1, 0.7]), dice.random(size) < 0.2) for size in sizes]
+    found = pooled(count(predicted, truth) for predicted, truth in frames)
+    flat = [np.concatenate([frame[side].ravel() for frame in frames]) for side in (1, 0)]
+    for name, reference in (
+        (MetricName.IOU, judge.jaccard_score),
+        (MetricName.RECALL, judge.recall_score),
+        (MetricName.F1, judge.f1_score),
+        (MetricName.ACCURACY, judge.accuracy_score),
+        (MetricName.BALANCED_ACCURACY, judge.balanced_accuracy_score),
+    ):
+        assert found[name] == pytest.approx(reference(*flat), **EXACT), name
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5])
+def test_tolerant_f1_by_another_librarys_dilation(radius):
+    dice = np.random.default_rng(radius)
+    truth, predicted = dice.random((2, 60, 80)) < 0.02
+    reach = np.arange(-radius, radius + 1)
+    disk = reach[:, None] ** 2 + reach**2 <= radius**2
+    precision = (predicted & binary_dilation(truth, disk)).sum() / predicted.sum()
+    recall = (truth & binary_dilation(predicted, disk)).sum() / truth.sum()
+    expected = 2 * precision * recall / (precision + recall)
+    assert f1_tolerant(predicted, truth, radius) == pytest.approx(expected, **EXACT)
 
 
 def test_mean_counts_what_it_leaves_out():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,10 @@ def register(app: typer.Typer) -> None:
         ],
         data: Annotated[str, typer.Option("--data", "-d", help="Folder of images, scenes:N or scenes:N:SEED.")],
         log: Annotated[Path, typer.Option("--log", "-l", help="Folder for a log per service, or one file for all.")],
+        data_format: Annotated[
+            Literal["folder", "bdd", "tusimple", "culane"],
+            typer.Option("--format", "-f", help="What the data is: images and masks, or a data set's own labels."),
+        ] = "folder",
         run_id: Annotated[
             str | None, typer.Option("--run-id", help="Id of this run. [ELKKIT_RUN_ID; default: go on, or a new one]")
         ] = None,
@@ -47,17 +51,20 @@ def register(app: typer.Typer) -> None:
 
         An interrupted run goes on when the same command is given again. Each model plays one service, with its own log
         where --log is a folder. Masks are a-lanes.png or masks/a.png for a.jpg; without one, only metrics that need no
-        truth are logged.
+        truth are logged. With --format, --data names BDD100K's folder, TuSimple's labels or their folder, or CULane's
+        folder or a list of it; labels of lines are drawn as masks.
 
         Examples:
 
           elkkit score --model lane-a --model lane-b --data scenes:120 --log out/
 
           elkkit score --model mine.onnx --data frames/ --log mine.log --run-id 2026-11-22
+
+          elkkit score --model lane-a --data CULane/list/test.txt --format culane --log out/
         """
         from elkkit.usecases.score import open_frames, score_models
 
-        frames = open_frames(data)
+        frames = open_frames(data, data_format)
         with out.progress("frames scored", len(frames)) as progress:
             result = score_models(
                 model,

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from elkkit_scoring.datasets import Dataset
 
 
-def open_frames(data: str) -> Dataset:
-    """The frames that `scenes:N`, `scenes:N:SEED` or a folder names. Raises `UsageError` where there are none."""
+def open_frames(data: str, kind: str = "folder") -> Dataset:
+    """The frames that `scenes:N`, `scenes:N:SEED`, or a folder or file of labels of this ``kind`` names.
+
+    Raises `UsageError` where there are none.
+    """
     from elkkit_scoring.datasets import open_data
 
-    return open_data(data)
+    return open_data(data, kind)
 
 
 def score_models(
