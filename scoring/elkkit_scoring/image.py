@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -73,16 +73,20 @@ def into_input(image: npt.NDArray[np.uint8], placement: Placement, pad: int) -> 
 def out_of_input(values: npt.NDArray[Pixel], placement: Placement, *, smooth: bool) -> npt.NDArray[Pixel]:
     """Cut the bars off a map of the input's size [h, w] and bring it to the image's size [H, W].
 
-    ``smooth`` interpolates (for logits and probabilities); otherwise each pixel takes its nearest value (for masks).
+    ``smooth`` interpolates floats (logits and probabilities); otherwise each pixel takes the value of the cell that its
+    centre lies in (for masks).
     """
     inner = values[placement.top : placement.top + placement.height, placement.left : placement.left + placement.width]
     if inner.shape == placement.source:
         return np.ascontiguousarray(inner)
-    how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-    # OpenCV knows no bool; a view costs nothing.
-    source: Any = np.ascontiguousarray(inner.view(np.uint8) if inner.dtype == np.bool_ else inner)
-    resized = np.asarray(cv2.resize(source, (placement.source[1], placement.source[0]), interpolation=how))
-    return resized.view(values.dtype)
+    height, width = placement.source
+    if smooth:
+        return np.asarray(cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR))
+    # OpenCV's INTER_NEAREST, which HybridNets uses, goes by a pixel's upper left corner and a rounded ratio: the same
+    # for whole ratios, half a pixel low otherwise; INTER_NEAREST_EXACT differs between OpenCV 4 and 5.
+    rows = (2 * np.arange(height) + 1) * inner.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * inner.shape[1] // (2 * width)
+    return np.asarray(inner.take(columns, axis=1).take(rows, axis=0))
 
 
 def normalised(
@@ -129,6 +133,18 @@ def decode_mask(data: bytes, name: str) -> Mask:
         hint = "draw lanes as 255 on 0; for BDD100K's raw masks, lane = (value & 8) == 0"
         raise InputError(f"cannot use the mask {name}", why=f"it holds {seen}, not 0 and 255", hint=hint)
     return np.asarray(grey != 0)
+
+
+def decode_codes(data: bytes, name: str) -> Image:
+    """PNG bytes of one 8-bit channel to uint8 [H, W], every value as it is stored. Raises `InputError` for others."""
+    if not data.startswith(_PNG):
+        raise InputError(f"cannot use the mask {name}", why="it is not a PNG", hint="give a PNG of one 8-bit channel")
+    _check(data, name)
+    codes = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    if codes.ndim != 2 or codes.dtype != np.uint8:
+        why = "it is coloured" if codes.ndim != 2 else "it holds 16-bit values"
+        raise InputError(f"cannot use the mask {name}", why=why, hint="give a PNG of one 8-bit channel")
+    return codes
 
 
 def encode_png(mask: Mask) -> bytes:

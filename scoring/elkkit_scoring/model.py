@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import numpy as np
 import onnxruntime
 
 from elkkit.errors import InputError, from_os_error
-from elkkit_scoring.card import Card, read_card
+from elkkit_scoring.card import Card, OutputSpec, read_card
 from elkkit_scoring.image import Image, Map, Mask, Placement, brightness, into_input, normalised, out_of_input, place
 
 _ANY_LEAD = np.nextafter(np.float32(0), np.float32(1))
-_GRAPH_HINT = "compare the card with the graph's inputs and outputs (netron, or onnx.load)"
+_GRAPH_HINT = "see what the graph offers: elkkit model inspect {}"
+_NAN_HINT = "check the weights and the card's input.mean and input.std"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,9 @@ class LaneModel:
                 why=f"the file's sha256 is {self.digest}, the card says {card.sha256}",
                 hint=f"check that {path} is whole; if it was exported anew, write that sha256 in its card",
             )
-        self._session = _open(path, threads)
+        self._session = open_session(path, threads)
         self._check_graph()
-        self._decide = _decision(card)
+        self._decide = decision(card.output)
         self._warm_up()
 
     @classmethod
@@ -82,7 +84,7 @@ class LaneModel:
             raise InputError(
                 f"the model {path} has no card",
                 why=f"there is no {card_path}",
-                hint=f"describe the model in {card_path}; scoring/README.md lists the keys, lane-a.toml is an example",
+                hint=f"elkkit model inspect {shlex.quote(str(path))}  proposes one; scoring/README.md lists the keys",
             )
         card = read_card(card_path)
         model = card_path.parent / card.file if card_path == path else path
@@ -127,7 +129,11 @@ class LaneModel:
         """Logits [C, h, w] of one input."""
         spec = self.card
         output: Any = self._session.run([spec.output.name], {spec.input.name: blob})[0]
-        return np.asarray(output[0], dtype=np.float32)
+        values = np.asarray(output[0], dtype=np.float32)
+        if np.isnan(values.min()):  # the smallest of values with a NaN is NaN
+            why = f"{spec.output.name} holds NaN; no threshold can tell such a pixel from background"
+            raise InputError(f"the model {spec.name} gave no usable result", why=why, hint=_NAN_HINT)
+        return values
 
     def _check_graph(self) -> None:
         """The graph has the card's input and output, with its sizes."""
@@ -171,10 +177,15 @@ class LaneModel:
             raise self._disagree("output.decoding", why)
         if output.lane_class >= channels:
             raise self._disagree("output.lane_class", f"{output.name} has {channels} channels, counted from 0")
+        if output.values == "probabilities" and not (result.min() >= 0 and result.max() <= 1):
+            why = f"{output.name} holds {result.min():.3g} to {result.max():.3g}, so no probabilities"
+            raise self._disagree("output.values", why)
 
     def _disagree(self, key: str, why: str) -> InputError:
         return InputError(
-            f"the card of {self.card.name} and the graph {self.path} disagree on {key}", why=why, hint=_GRAPH_HINT
+            f"the card of {self.card.name} and the graph {self.path} disagree on {key}",
+            why=why,
+            hint=_GRAPH_HINT.format(shlex.quote(str(self.path))),
         )
 
 
@@ -187,7 +198,8 @@ def file_digest(path: Path) -> str:
         raise from_os_error("read the model", path, error) from error
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU; ``threads`` 0: one per core. Raises `InputError` where the file cannot be loaded."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -195,9 +207,9 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     # Threads that spin between frames take the cores that decoding and pre-processing need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        hint = f"export it again, or see what is wrong: python -c \"import onnx; onnx.checker.check_model('{path}')\""
+        hint = f"export it again, or see what is wrong: elkkit model inspect {shlex.quote(str(path))}"
         raise InputError(f"cannot load the model {path}", why=_one_line(error), hint=hint) from None
 
 
@@ -205,18 +217,21 @@ Decide = Callable[[Map, Placement], tuple[Mask, Callable[[Mask], float]]]
 """Logits and placement to the mask, and a function that gives the mean probability over the mask."""
 
 
-def _decision(card: Card) -> Decide:
-    """How this card's logits become a mask and a mean probability."""
-    spec = card.output
+def decision(spec: OutputSpec) -> Decide:
+    """How the values of an output become a mask and a mean probability."""
     lane, smooth = spec.lane_class, spec.upsample == "logits"
+    ready = spec.values == "probabilities"
     # Comparing logits with the threshold's logit spares a sigmoid per pixel. Of several classes the lane must lead by
     # something, however little: an argmax gives a tie to the class that comes first.
-    least = math.log(spec.threshold / (1 - spec.threshold)) if spec.decoding != "multiclass" else float(_ANY_LEAD)
+    if spec.decoding == "multiclass":
+        least = float(_ANY_LEAD)
+    else:
+        least = spec.threshold if ready else math.log(spec.threshold / (1 - spec.threshold))
 
-    def decide(logits: Map, placement: Placement) -> tuple[Mask, Callable[[Mask], float]]:
-        lead = logits[lane]
+    def decide(values: Map, placement: Placement) -> tuple[Mask, Callable[[Mask], float]]:
+        lead = values[lane]
         if spec.decoding == "multiclass":
-            others = np.delete(logits, lane, axis=0).max(axis=0)
+            others = np.delete(values, lane, axis=0).max(axis=0)
             lead = lead - others
         if smooth:
             mask: Any = out_of_input(lead, placement, smooth=True) >= least
@@ -225,9 +240,10 @@ def _decision(card: Card) -> Decide:
 
         def probability(where: Mask) -> float:
             if spec.decoding == "multiclass":
-                share = _softmax(logits, lane)
+                # A sigmoid per class (YOLOP) does not add up to 1.
+                share = _share(values, lane) if ready else _softmax(values, lane)
             else:
-                share = _sigmoid(logits[lane])
+                share = values[lane] if ready else _sigmoid(values[lane])
             return float(np.mean(out_of_input(share, placement, smooth=smooth)[where], dtype=np.float64))
 
         return mask, probability
@@ -243,6 +259,11 @@ def _sigmoid(logits: Map) -> Map:
 def _softmax(logits: Map, channel: int) -> Map:
     powers = np.exp(logits - logits.max(axis=0))
     return np.asarray(powers[channel] / powers.sum(axis=0))
+
+
+def _share(probabilities: Map, channel: int) -> Map:
+    total = probabilities.sum(axis=0)
+    return np.asarray(probabilities[channel] / np.where(total > 0, total, np.float32(1)))
 
 
 def _shape(shape: Any) -> str:

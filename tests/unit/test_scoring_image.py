@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -54,27 +56,84 @@ def test_bars_are_grey_and_the_picture_is_not_moved():
     assert (inside[6:-6] == 7).all()
 
 
+EVEN = [(720, 1280), (360, 640), (180, 320), (192, 320), (640, 640), (540, 960), (590, 1640)]
+ODD = [(719, 1279), (481, 853), (37, 53), (1, 1), (3, 201), (201, 3), (191, 320)]
+UNLUCKY = [(106, 6), (590, 14), (148, 20)]  # OpenCV's nearest neighbours, of a rounded ratio, are one row off
+
+
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
-@pytest.mark.parametrize("source", [(720, 1280), (360, 640), (180, 320), (192, 320), (640, 640), (540, 960)])
-def test_every_pixel_of_the_image_takes_the_cell_of_the_input_that_covers_it(source, resize):
-    target = (192, 320)
+@pytest.mark.parametrize("target", [(192, 320), (191, 319), (384, 640), (33, 65), (6, 6), (14, 14), (20, 20)])
+@pytest.mark.parametrize("source", EVEN + ODD + UNLUCKY)
+def test_every_pixel_of_the_image_takes_the_cell_of_the_input_that_covers_its_centre(source, target, resize):
     placement = place(source, target, resize)
     dice = np.random.default_rng(3)
-    small = dice.random((placement.height, placement.width)) < 0.1
-    rows = np.arange(source[0]) * placement.height // source[0]
-    columns = np.arange(source[1]) * placement.width // source[1]
-    big = small[rows][:, columns]
-    inside = np.zeros(target, bool)
-    inside[placement.top : placement.top + placement.height, placement.left : placement.left + placement.width] = small
-    assert np.array_equal(out_of_input(inside, placement, smooth=False), big)
+    inside = dice.random(target) < 0.1
+    found = out_of_input(inside, placement, smooth=False)
+    cells = inside[placement.top :, placement.left :]
+    assert found.dtype == np.bool_
+    assert found.shape == source
+    rows, columns = (
+        [math.floor((pixel + Fraction(1, 2)) * cells_there / pixels) for pixel in range(pixels)]
+        for pixels, cells_there in zip(source, (placement.height, placement.width), strict=True)
+    )
+    assert np.array_equal(found, cells[rows][:, columns])
 
 
-def test_forward_then_back_is_exact_for_masks_of_whole_cells():
-    placement = place((720, 1280), (384, 640), "letterbox")
-    small = np.random.default_rng(4).random((360, 640)) < 0.1
-    big = np.kron(small, np.ones((2, 2), bool))
-    inside = into_input(big.astype(np.uint8) * 255, placement, 0)
-    assert np.array_equal(out_of_input(inside >= 128, placement, smooth=False), big)
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_whole_ratios_are_enlarged_as_hybridnets_does(factor):
+    placement = place((101 * factor, 67 * factor), (101, 67), "letterbox")
+    inside = np.random.default_rng(6).integers(0, 2, (101, 67), np.uint8)
+    theirs = cv2.resize(inside, (67 * factor, 101 * factor), interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(out_of_input(inside, placement, smooth=False), theirs)
+
+
+def lanes(height, width, thickness=1):
+    """Synthetic lanes: two slanted lines and a curve, uint8 0 or 255."""
+    mask = np.zeros((height, width), np.uint8)
+    cv2.line(mask, (0, height - 1), (width // 2, height // 3), 255, thickness)
+    cv2.line(mask, (width - 1, height - 1), (width // 2, height // 3), 255, thickness)
+    cv2.ellipse(mask, (width // 2, height - 1), (width // 4, height // 2), 0, 180, 330, 255, thickness)
+    return mask
+
+
+@pytest.mark.parametrize("bars", range(4))
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(180, 320), (181, 320), (180, 319), (101, 67)])
+def test_letterbox_and_back_are_exact_for_masks_of_whole_cells(size, factor, bars):
+    small = lanes(*size)
+    small ^= (np.random.default_rng(4).random(size) < 0.1).astype(np.uint8) * 255
+    big = np.kron(small, np.ones((factor, factor), np.uint8))
+    for target in ((size[0] + bars, size[1]), (size[0], size[1] + bars)):  # bars above and below, or left and right
+        placement = place(big.shape, target, "letterbox")
+        assert (placement.height, placement.width) == size
+        inside = into_input(big, placement, 0) >= 128
+        expected = np.zeros(target, bool)
+        expected[placement.top :, placement.left :][: size[0], : size[1]] = small > 0
+        assert np.array_equal(inside, expected)
+        assert np.array_equal(out_of_input(inside, placement, smooth=False), big > 0)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("size", [(90, 160), (91, 160), (95, 157), (7, 5)])
+def test_a_smaller_image_comes_back_exactly_whatever_it_shows(size, factor):
+    mask = (np.random.default_rng(5).random(size) < 0.3).astype(np.uint8) * 255
+    placement = place(size, (factor * size[0] + 5, factor * size[1]), "letterbox")
+    inside = into_input(mask, placement, 0) >= 128
+    assert np.array_equal(out_of_input(inside, placement, smooth=False), mask > 0)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("source", [(720, 1280), (719, 1279), (590, 1640), (481, 853), (1080, 1921), (100, 131)])
+@pytest.mark.parametrize("target", [(384, 640), (383, 641), (640, 640), (192, 320)])
+def test_letterbox_and_back_move_no_edge_by_more_than_a_cell(source, target, resize):
+    placement = place(source, target, resize)
+    cell = max(1.0, source[0] / placement.height, source[1] / placement.width)
+    mask = lanes(*source, thickness=8 * int(np.ceil(cell)) + 1)
+    back = out_of_input(into_input(mask, placement, 0) >= 128, placement, smooth=False)
+    reach = int(np.ceil(cell))
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    assert not ((cv2.erode(mask, kernel) > 0) & ~back).any()
+    assert not (back & ~(cv2.dilate(mask, kernel) > 0)).any()
 
 
 def test_smooth_enlargement_keeps_a_straight_edge_within_half_a_pixel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -12,7 +13,22 @@ from onnx import TensorProto
 from elkkit.errors import InputError, UsageError
 from elkkit_scoring.card import read_card, write_card
 from elkkit_scoring.model import LaneModel
-from scoring_graphs import HEIGHT, PLAIN_INPUT, PLAIN_OUTPUT, WIDTH, card_for, red_finder, red_model, red_picture
+from scoring_graphs import (
+    HEIGHT,
+    HYBRIDNETS_INPUT,
+    HYBRIDNETS_OUTPUT,
+    PLAIN_INPUT,
+    PLAIN_OUTPUT,
+    WIDTH,
+    YOLOP_INPUT,
+    YOLOP_OUTPUT,
+    card_for,
+    hybridnets,
+    red_finder,
+    red_model,
+    red_picture,
+    yolop,
+)
 
 MASK = np.zeros((2 * HEIGHT, 2 * WIDTH), bool)
 MASK[10:40, 20:60] = True
@@ -69,6 +85,62 @@ def test_each_contract_gives_the_mask_back(name, tmp_path):
     assert min(found.seconds.preprocess, found.seconds.inference, found.seconds.postprocess) > 0
 
 
+HYBRIDNETS = {
+    "multiclass": (3, {}),
+    "multilabel": (3, {"decoding": "multilabel"}),
+    "lane only": (1, {"decoding": "binary", "lane_class": 0}),
+}
+
+
+@pytest.mark.parametrize("name", HYBRIDNETS)
+def test_an_export_of_hybridnets_loads_unchanged(name, tmp_path):
+    channels, out = HYBRIDNETS[name]
+    path = hybridnets(tmp_path / "h.onnx", channels=channels)
+    card_for(path, input_spec=HYBRIDNETS_INPUT, output_spec=replace(HYBRIDNETS_OUTPUT, **out))
+    mask = np.zeros((720, 1280), bool)
+    mask[:, 160:240] = mask[:, 800:1000] = True  # borders between cells: enlarging by 4 moves no straight edge
+    model = LaneModel.load(path)
+    found = model.predict(red_picture(mask))
+    assert np.array_equal(found.mask, mask)
+    assert 0.7 < found.mean_probability <= 1
+    assert not model.predict(red_picture(~np.ones((480, 641), bool))).mask.any()
+
+
+def test_an_export_of_yolop_loads_unchanged_and_its_probabilities_are_no_logits(tmp_path):
+    path = yolop(tmp_path / "y.onnx")
+    card_for(path, input_spec=YOLOP_INPUT, output_spec=YOLOP_OUTPUT)
+    mask = np.kron(np.random.default_rng(8).random((180, 320)) < 0.1, np.ones((4, 4))) > 0
+    found = LaneModel.load(path).predict(red_picture(mask))
+    assert np.array_equal(found.mask, mask)
+    lane = 1 / (1 + math.exp(-10))  # its other class is at logit 0, so 0.5
+    assert found.mean_probability == pytest.approx(lane / (lane + 0.5), abs=1e-5)
+
+
+def test_probabilities_are_compared_with_the_threshold_as_they_are(tmp_path):
+    path = yolop(tmp_path / "y.onnx")
+    spec = replace(YOLOP_OUTPUT, decoding="multilabel")
+    picture = np.full((640, 640, 3), 140, np.uint8)  # red 0.549: probability 0.727
+    expected = 1 / (1 + math.exp(-20 * (140 / 255 - 0.5)))
+    for threshold, share in ((0.72, 1.0), (0.74, 0.0)):
+        card_for(path, input_spec=YOLOP_INPUT, output_spec=replace(spec, threshold=threshold))
+        found = LaneModel.load(path).predict(picture)
+        assert found.lane_share == share
+        assert not share or found.mean_probability == pytest.approx(expected, abs=1e-5)
+
+
+def test_logits_are_no_probabilities(tmp_path):
+    path = red_finder(tmp_path / "m.onnx")
+    card_for(path, output_spec=replace(PLAIN_OUTPUT, values="probabilities"))
+    refused(lambda: LaneModel.load(path), "disagree on output.values", "so no probabilities")
+
+
+def test_a_result_with_nan_is_an_error_and_not_background(tmp_path):
+    path = red_finder(tmp_path / "m.onnx", gain=math.nan)
+    card_for(path)
+    model = LaneModel.load(path)
+    refused(lambda: model.predict(red_picture(MASK)), "gave no usable result", "segmentation holds NaN")
+
+
 def test_bgr_models_get_bgr(tmp_path):
     path = red_finder(tmp_path / "m.onnx")
     card_for(path, input_spec=replace(PLAIN_INPUT, channels="BGR"))
@@ -109,9 +181,17 @@ def test_frames_of_any_shape(shape, tmp_path):
 
 def test_a_card_survives_writing(tmp_path):
     path = card_for(red_finder(tmp_path / "m.onnx"))
-    card = replace(read_card(path), description='say "hi" \\ ü', numbers={"all": {"frames": 3, "iou": math.inf}})
+    numbers = {"all": {"frames": 3, "iou": math.inf}, "at night": {"a.b": 1.5, "when": date(2026, 11, 22), "x": [{}]}}
+    card = replace(
+        read_card(path),
+        description='say "hi" \\ ü \x7f\x1b[31m\u202e',
+        numbers=numbers,
+        output=replace(PLAIN_OUTPUT, values="probabilities"),
+    )
     write_card(card, path)
     assert read_card(path) == card
+    assert "\x1b" not in path.read_text("utf-8")
+    assert [found.name for found in tmp_path.iterdir() if found.name.startswith(".")] == []
 
 
 def card_text(tmp_path):
@@ -141,6 +221,24 @@ def test_a_card_that_lacks_a_field_names_it(key, tmp_path):
         ('resize = "letterbox"', 'resize = "crop"', ["input.resize", "letterbox, stretch"]),
         ("std = [1.0, 1.0, 1.0]", "std = [1.0, 0.0, 1.0]", ["input.std"]),
         ("std = [1.0, 1.0, 1.0]", "std = [1.0]", ["input.std", "a list of 3 numbers"]),
+        ("std = [1.0, 1.0, 1.0]", "std = [nan, 1.0, 1.0]", ["input.std", "finite"]),
+        ("std = [1.0, 1.0, 1.0]", "std = [58.4, 57.1, 57.4]", ["input.std", "divided by 255"]),
+        ("std = [1.0, 1.0, 1.0]", "std = [1e-30, 1.0, 1.0]", ["input.std", "above 0"]),
+        ("mean = [0.0, 0.0, 0.0]", "mean = [inf, 0.0, 0.0]", ["input.mean", "finite"]),
+        ("mean = [0.0, 0.0, 0.0]", "mean = [123.7, 116.3, 103.5]", ["input.mean", "divided by 255"]),
+        ("mean = [0.0, 0.0, 0.0]", "mean = [0x" + "f" * 9000 + ", 0, 0]", ["input.mean", "too large"]),
+        ("width = 64", "width = " + "9" * 5000, ["cannot read the model card", "digits"]),
+        ("width = 64", "width = 64 # " + "x" * 1024 * 1024, ["cannot read the model card", "bytes"]),
+        ("width = 64", "width = " + "[" * 5000, ["cannot read the model card", "nested too deeply"]),
+        ('layout = "NCHW"', "layout = [0x" + "f" * 9000 + "]", ["input.layout", "a very large number is none of"]),
+        ("line_width_px = 5", "line_width_px = 0", ["output.line_width_px", "at least 1"]),
+        ("line_width_px = 5", "line_width_px = 5000", ["output.line_width_px", "longer side"]),
+        ("line_width_at = [1280, 720]", "line_width_at = [1280, 0]", ["output.line_width_at"]),
+        ("line_width_at = [1280, 720]", "line_width_at = [1280.5, 720]", ["output.line_width_at", "whole number"]),
+        ('licence = "Apache-2.0"', 'licence = " "', ["licence", "must not be empty"]),
+        ('data = "none"', 'data = ""', ["data", "must not be empty"]),
+        ('version = "1"', 'version = "1\\n2"', ["version", "one line"]),
+        ('upsample = "mask"', 'upsample = "mask"\nvalues = "odds"', ["output.values", "logits, probabilities"]),
         ("threshold = 0.5", "threshold = 1.0", ["output.threshold"]),
         ("threshold = 0.5", "threshold = nan", ["output.threshold"]),
         ("lane_class = 0", "lane_class = 1", ["output.lane_class"]),
@@ -183,6 +281,15 @@ def test_a_file_that_is_not_onnx(content, tmp_path, capfd):
     card_for(path)
     refused(lambda: LaneModel.load(path), f"cannot load the model {path}")
     assert capfd.readouterr().err == ""
+
+
+def test_a_model_whose_fault_has_no_text_prints_nothing(tmp_path, capfd):
+    path = red_finder(tmp_path / "m.onnx")
+    # onnxruntime's message quotes the name, cannot be decoded, and its Python part would print and try again
+    path.write_bytes(path.read_bytes().replace(b"bias", b"b\xd0as", 1))
+    card_for(path)
+    refused(lambda: LaneModel.load(path), "cannot load the model")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_truncated_model(tmp_path):
