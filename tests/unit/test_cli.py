@@ -99,7 +99,7 @@ def test_an_error_of_our_own_is_70_and_shows_its_traceback_on_demand(monkeypatch
 def test_every_command_has_help_with_an_example():
     assert "Usage: elkkit" in run("-h").stdout
     for name in COMMANDS:
-        inner = {"config": "show", "grok": "test", "render": "helm-values", "runs": "show"}
+        inner = {"config": "show", "grok": "test", "model": "inspect", "render": "helm-values", "runs": "show"}
         words = [name, inner[name]] if name in inner else [name]
         text = run(*words, "--help").stdout
         assert "Examples:" in text, name

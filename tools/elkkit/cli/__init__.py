@@ -11,9 +11,9 @@ from elkkit import __version__
 from elkkit.cli.command import ElkkitGroup
 
 COMMANDS = (
-    "demo", "score", "parse", "up", "down", "status", "doctor", "setup", "ship", "tail", "query", "compare", "runs",
-    "import-dashboards", "diff-dashboards", "export-dashboards", "rollback-dashboards", "remove-dashboards",
-    "import-alerts", "grok", "render", "config",
+    "demo", "score", "evaluate", "serve", "model", "parse", "up", "down", "status", "doctor", "setup", "ship", "tail",
+    "query", "compare", "runs", "import-dashboards", "diff-dashboards", "export-dashboards", "rollback-dashboards",
+    "remove-dashboards", "import-alerts", "grok", "render", "config",
 )  # fmt: skip
 """Commands in the order of the help; each is in the module of its name, with `_` for `-`."""
 
