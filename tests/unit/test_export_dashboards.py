@@ -24,9 +24,10 @@ from elkkit.usecases import exporting
 from elkkit.usecases.exporting import dashboard_keys, everything, export_folder, own_keys
 from elkkit.usecases.saved_objects import read_sources
 from fakes.kibana import FakeKibana, Fault
+from lines import SHARED
 
 VERSIONS = ["7.10.2", "8.3.3", "8.12.2"]
-BUNDLES = Path("/work/shared/kibana-exchanges/bundles")
+BUNDLES = SHARED / "kibana-exchanges" / "bundles"
 RECORDED = {"7.10.2": ["bundle-a-7.10"], "8.3.3": ["bundle-a-7.10", "bundle-b-7.10", "bundle-b-8.3"],
             "8.12.2": ["bundle-a-7.10", "bundle-b-7.10", "bundle-b-8.3", "bundle-b-8.6"]}  # fmt: skip
 CONTRACT = load_contract()
@@ -118,7 +119,7 @@ def test_our_bundles_go_the_whole_road(tmp_path, version, target):
         road(fake, tmp_path)
 
 
-@pytest.mark.skipif(not BUNDLES.is_dir(), reason="no recorded bundles here")
+@pytest.mark.skipif(not BUNDLES.is_dir(), reason="shared/ is absent")
 @pytest.mark.parametrize(("version", "name"), [(v, n) for v, names in RECORDED.items() for n in names])
 def test_recorded_bundles_go_the_whole_road(tmp_path, version, name):
     with FakeKibana(version) as fake:

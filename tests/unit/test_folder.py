@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ from elkkit.contract import load_contract
 from elkkit.kibana import TARGETS, bundle
 from elkkit.kibana.decoded import JSON_FIELDS
 from elkkit.kibana.folder import DEEPEST, encoded, file_name, from_text, load, to_text
+from lines import SHARED
 
-BUNDLES = Path("/work/shared/kibana-exchanges/bundles")
+BUNDLES = SHARED / "kibana-exchanges" / "bundles"
 VOLATILE = {"updated_at": "2026-11-22T10:00:00Z", "created_at": "x", "created_by": "u", "updated_by": "u",
             "version": "WzEsMV0=", "managed": False, "namespaces": ["default"], "sort": [1, 2], "score": 0}  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_our_bundles_come_back_as_they_are(target):
         assert '\\"' not in json.dumps(json.loads(content).get("attributes", {}).get("panelsJSON", ""))
 
 
-@pytest.mark.skipif(not BUNDLES.is_dir(), reason="no recorded bundles here")
+@pytest.mark.skipif(not BUNDLES.is_dir(), reason="shared/ is absent")
 def test_recorded_bundles_come_back():
     found = 0
     for path in sorted(BUNDLES.glob("*.ndjson")):
