@@ -191,7 +191,8 @@ def _summary(out: Output, bench: Bench, counts: GrokCounts) -> None:
     if not counts.lines:
         out.note("there are no lines to read")
     else:
-        console.print(f"\n{counts.lines:,} lines: {counts.lines - counts.differ:,} agree, {counts.differ:,} differ")
+        many = "line" if counts.lines == 1 else "lines"
+        console.print(f"\n{counts.lines:,} {many}: {counts.lines - counts.differ:,} agree, {counts.differ:,} differ")
     for name, found in counts.verdicts.items():
         parts = [f"{n:,} {v}" for v, n in found.items() if v.differs or v == "not asked"]
         if parts:
