@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ class NotAsked:
         return Hop(self.name, "skipped", None, self._why)
 
 
-class _Counting:
+class _Counting(ABC):
     """A service whose counters are asked again and again."""
 
     names_event = False
@@ -67,8 +68,9 @@ class _Counting:
         self._error = None
         return found
 
+    @abstractmethod
     def _count(self, counters: Counters) -> dict[str, int]:
-        raise NotImplementedError
+        """The counters that matter, by name."""
 
     def _since(self, name: str) -> int:
         """How much a counter rose; one that begins anew with its service counts from nothing."""

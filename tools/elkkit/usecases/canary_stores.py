@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _INTERNAL = {"x-elastic-internal-origin": "kibana"}
 
 
-class _Store:
+class _Store(ABC):
     """Something that has the event or has not."""
 
     names_event = True
@@ -32,7 +33,7 @@ class _Store:
         self.passed: float | None = None
         self._error: ElkkitError | None = None
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - nothing to see yet, for any of them
         """The event is not there before it is written."""
 
     def look(self, canary: Canary, now: float) -> None:
@@ -46,8 +47,9 @@ class _Store:
         if found:
             self.passed = now
 
+    @abstractmethod
     def _has(self, canary: Canary) -> bool:
-        raise NotImplementedError
+        """Whether it has the event."""
 
     def _hop(self, state: Any, start: float, text: str, hint: str | None = None) -> Hop:
         return Hop(self.name, state, None if self.passed is None else max(0.0, self.passed - start), text, hint)
