@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from elkkit.cli import app
 from elkkit.contract import Contract, extend, load_contract
-from elkkit.errors import ConfigError, ElkkitError, InputError, NotAllowedError, ServiceError, UsageError
+from elkkit.errors import ConfigError, ElkkitError, InputError, NotAllowedError, ServiceError, StorageError, UsageError
 from elkkit.kibana import alerts as pure
 from elkkit.kibana.alerts import CUSTOM, METRIC, SOURCE, adjusted, read_alerts, rule_key, rule_object, unfit
 from elkkit.kibana.plan import counts
@@ -562,6 +562,26 @@ def test_an_answer_that_is_lost_after_the_writing_is_looked_up(fake, kibana):
 
 
 # --- undo ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_lost_what_was_there_deletes_nothing(fake, kibana):
+    done(kibana)
+    apply(kibana, survey(kibana, CONTRACT, adjusted(RULES, CONTRACT, below=0.4)))
+    memory, record = last_record(kibana)
+    (record.folder / "before.ndjson").unlink()
+    with pytest.raises(StorageError, match="damaged"):
+        rollback(kibana, memory, record)
+    assert len(fake.alerts.kept) == 3
+
+
+def test_undoing_an_undo_remembers_again(kibana):
+    done(kibana)
+    memory, record = last_record(kibana)
+    undone = rollback(kibana, memory, record)
+    again = next(r for r in memory.records() if r.id == undone.own_record)
+    rollback(kibana, memory, again)
+    assert actions(survey(kibana, CONTRACT, RULES)) == ["unchanged"] * 4
+    assert len(Memory(kibana.connection.url).entries) == 4
 
 
 def test_undo_deletes_what_was_created(fake, kibana):

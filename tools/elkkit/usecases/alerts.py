@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from elkkit.assets import asset
 from elkkit.contract import Contract
-from elkkit.errors import ElkkitError, InputError, ServiceError
+from elkkit.errors import ElkkitError, InputError
 from elkkit.kibana import alerts as ours
 from elkkit.kibana.alerts import CONSUMERS, CUSTOM, FIRST, METRIC, RULE, SOURCE, AlertRule
 from elkkit.kibana.common import SavedObject, identity
@@ -19,9 +18,9 @@ from elkkit.stack import kibanarules as there
 from elkkit.stack.kibana import Kibana, nothing_written
 from elkkit.stack.kibanamemory import Memory, Record
 from elkkit.stack.kibanarules import RuleType
-from elkkit.usecases.applying import Applied
+from elkkit.usecases.applying import Applied, moment, require_unchanged
 from elkkit.usecases.dashboards import SpacePlan, Tell
-from elkkit.usecases.undoing import Undo, Undone, What
+from elkkit.usecases.undoing import Undo, Undone, conclude, judge
 
 
 def load_rules(contract: Contract) -> tuple[AlertRule, ...]:
@@ -131,7 +130,8 @@ def apply(kibana: Kibana, work: SpacePlan, *, disabled: bool = False, tell: Tell
             memory.save()
             return done
         touched = [s.key for s in work.writes]
-        before = _unchanged_since(kibana, work, touched)
+        before = fetch(kibana, touched, work.space)
+        require_unchanged(work, touched, before)
         record = memory.begin("alerts", kibana.server.kind, touched, {k: line(o) for k, o in before.items()},
                               (line(work.objects[k]) for k in touched))  # fmt: skip
         done.record = record.id
@@ -175,18 +175,7 @@ def _adopt(work: SpacePlan) -> None:
     for step in work.steps:
         if step.action == "unchanged" and step.key not in work.memory.entries:
             sent, kept = (digest(meaning(o[step.key])) for o in (work.objects, work.there))
-            work.memory.entries[step.key] = Entry(step.id, sent, kept, work.source, _now())
-
-
-def _unchanged_since(kibana: Kibana, work: SpacePlan, touched: Sequence[Key]) -> dict[Key, SavedObject]:
-    """What is there now of that which is touched; raises where it is not what the plan was made from."""
-    now = fetch(kibana, touched, work.space)
-    for key in touched:
-        was, found = work.there.get(key), now.get(key)
-        if (was is None) != (found is None) or (was and found and meaning(was) != meaning(found)):
-            raise ServiceError("the plan does not hold any more", why=f"{key[0]} {key[1]} was changed meanwhile",
-                               hint="run the same command again")  # fmt: skip
-    return now
+            work.memory.entries[step.key] = Entry(step.id, sent, kept, work.source, moment())
 
 
 def _settle(kibana: Kibana, work: SpacePlan, record: Record, done: Applied) -> None:
@@ -203,7 +192,7 @@ def _settle(kibana: Kibana, work: SpacePlan, record: Record, done: Applied) -> N
             written.append(key)
             (done.updated if key in set(record.existed) else done.created).append(key)
     record.after = {f"{t}:{i}": digest(meaning(o)) for (t, i), o in now.items()}
-    when = _now()
+    when = moment()
     memory = work.memory
     done.there = {k: k for k in now}
     memory.remember(
@@ -256,11 +245,8 @@ def rollback(
         if done.refused:
             return done
         if done.to_do:
-            _take_back(kibana, memory, {key_of(o): o for o in record.read("before.ndjson")}, done, tell)
-        memory.recall(record)
-        record.status = "undone"
-        record.save()
-        memory.save()
+            _take_back(kibana, memory, record.before(), done, tell)
+        conclude(memory, record, done)
     return done
 
 
@@ -295,22 +281,9 @@ def _take_back(kibana: Kibana, memory: Memory, before: dict[Key, SavedObject], d
 
 
 def _planned(kibana: Kibana, memory: Memory, record: Record, *, force: bool) -> Undone:
+    before, sent = record.before(), record.objects("sent.ndjson")
     now = fetch(kibana, record.touched, memory.space)
-    before = {key_of(o): o for o in record.read("before.ndjson")}
-    sent = {key_of(o): digest(meaning(o)) for o in record.read("sent.ndjson")}
-    steps = []
-    for key in record.touched:
-        old, found = before.get(key), now.get(key)
-        title = title_of(found or old or {"id": key[1]})
-        ok = found is not None and digest(meaning(found)) in (record.after.get(f"{key[0]}:{key[1]}"), sent.get(key))
-        if old is None:
-            action: What = "gone" if found is None else "delete"
-        else:
-            action = "same" if found is not None and meaning(found) == meaning(old) else "restore"
-        if action in ("delete", "restore") and found is not None and not ok and not force:
-            steps.append(Undo(*key, title, "edited", f"it was edited there since {record.when}"))
-        else:
-            steps.append(Undo(*key, title, action))
+    steps = judge(record, before, sent, now, lambda a, b: meaning(a) == meaning(b), force=force)
     return Undone(memory.space, record.id, [_if_unused(kibana, memory.space, s, steps) for s in steps])
 
 
@@ -338,7 +311,3 @@ def _restore(kibana: Kibana, item: SavedObject, space: str) -> None:
     if found is not None:
         there.delete(kibana, key, space=space)
     there.create_rule(kibana, key[1], ours.create_body(item, version), space=space)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -86,7 +86,8 @@ def apply(
             return done
         objects = in_order([localised(plan.objects[s.key], plan.ids) for s in plan.writes])
         touched = [*map(key_of, objects), *(s.key_there for s in plan.removes)]
-        before = _unchanged_since(kibana, plan, touched)
+        before = fetch(kibana, touched, plan.space)
+        require_unchanged(plan, touched, before)
         record = memory.begin("import", kibana.server.kind, touched, {k: line(o) for k, o in before.items()},
                               map(line, objects))  # fmt: skip
         done.record = record.id
@@ -201,7 +202,7 @@ class Sender:
 
 def _adopt(plan: SpacePlan) -> None:
     """Remember what is there already as it should be."""
-    now = _now()
+    now = moment()
     for step in plan.steps:
         entry, source = plan.memory.entries.get(step.key), plan.source_of(step.key)
         if step.action != "unchanged" or (entry and entry.source == source and entry.there == step.key_there[1]):
@@ -213,15 +214,13 @@ def _adopt(plan: SpacePlan) -> None:
         )  # fmt: skip
 
 
-def _unchanged_since(kibana: Kibana, plan: SpacePlan, touched: Sequence[Key]) -> dict[Key, SavedObject]:
-    """What is there now of that which is touched; raises where it is not what the plan was made from."""
-    now = fetch(kibana, touched, plan.space)
+def require_unchanged(plan: SpacePlan, touched: Sequence[Key], now: Mapping[Key, SavedObject]) -> None:
+    """Raise `ServiceError` where what is there now is not what the plan was made from."""
     for key in touched:
         was, found = plan.there.get(key), now.get(key)
         if (was is None) != (found is None) or (was and found and meaning(was) != meaning(found)):
             raise ServiceError("the plan does not hold any more", why=f"{key[0]} {key[1]} was changed meanwhile",
                                hint="run the same command again")  # fmt: skip
-    return now
 
 
 def _remove(kibana: Kibana, plan: SpacePlan, done: Applied) -> None:
@@ -248,7 +247,7 @@ def _settle(kibana: Kibana, plan: SpacePlan, record: Record, sender: Sender, don
         now = {}
     record.after = {f"{t}:{i}": digest(meaning(o)) for (t, i), o in now.items()}
     ids = {**plan.ids, **{keys_in_file[k]: k[1] for k in sender.renamed.values()}}
-    when, entries = _now(), dict[Key, Entry | None]()
+    when, entries = moment(), dict[Key, Entry | None]()
     for key in sender.written:
         own = keys_in_file.get(key, key)
         done.there[own] = key
@@ -283,5 +282,6 @@ def refusals(plan: SpacePlan) -> list[ElkkitError]:
     return [InputError(what, why=why, hint=hints[first.action])]
 
 
-def _now() -> str:
+def moment() -> str:
+    """Now, as entries have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -141,13 +141,7 @@ def undo_record(
             return done
         now = fetch(kibana, map(key_of, wanted), memory.space)
         done.differing = [key_of(o) for o in wanted if essence(o) != essence(now.get(key_of(o), {}))]
-    own = next((r for r in memory.records() if r.id == done.own_record), None)
-    memory.recall(record, own)
-    if own is not None:
-        own.save()
-    record.status = "undone"
-    record.save()
-    memory.save()
+    conclude(memory, record, done)
     return done
 
 
@@ -158,21 +152,46 @@ def _survey(kibana: Kibana, memory: Memory, record: Record, *, force: bool) -> U
         ids = _moved(kibana, memory, record, objects, now)
         record.touched = [(t, ids.get((t, i), i)) for t, i in record.touched]
         objects = [localised(o, ids) for o in objects]
-    sent = {key_of(o): digest(meaning(o)) for o in objects}
+    steps = judge(record, before, objects, now, lambda a, b: essence(a) == essence(b), force=force)
+    return Undone(memory.space, record.id, steps)
+
+
+def judge(
+    record: Record,
+    before: Mapping[Key, SavedObject],
+    sent: Sequence[SavedObject],
+    now: Mapping[Key, SavedObject],
+    same: Callable[[SavedObject, SavedObject], bool],
+    *,
+    force: bool,
+) -> list[Undo]:
+    """What becomes of each object of a record; `same` says whether one that is there is what was there before."""
+    wrote = {key_of(o): digest(meaning(o)) for o in sent}
     steps = []
     for key in record.touched:
         old, found = before.get(key), now.get(key)
         title = title_of(found or old or {"id": key[1]})
-        ours = found is not None and digest(meaning(found)) in (record.after.get(f"{key[0]}:{key[1]}"), sent.get(key))
+        ours = found is not None and digest(meaning(found)) in (record.after.get(f"{key[0]}:{key[1]}"), wrote.get(key))
         if old is None:
             action: What = "gone" if found is None else "delete"
         else:
-            action = "same" if found is not None and essence(found) == essence(old) else "restore"
+            action = "same" if found is not None and same(found, old) else "restore"
         if action in ("delete", "restore") and found is not None and not ours and not force:
             steps.append(Undo(*key, title, "edited", f"it was edited there since {record.when}"))
         else:
             steps.append(Undo(*key, title, action))
-    return Undone(memory.space, record.id, steps)
+    return steps
+
+
+def conclude(memory: Memory, record: Record, done: Undone) -> None:
+    """Remember that a record is undone, so that undoing this can bring it back."""
+    own = next((r for r in memory.records() if r.id == done.own_record), None)
+    memory.recall(record, own)
+    if own is not None:
+        own.save()
+    record.status = "undone"
+    record.save()
+    memory.save()
 
 
 def _moved(
